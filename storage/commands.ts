@@ -1,0 +1,294 @@
+import type { Revision } from "../cluster/types.ts";
+
+/**
+ * What a client wants done to one shard. Every command works on keys of one shard and is applied atomically.
+ * Keys and values are raw bytes. Binary form: storage/command-codec.ts.
+ */
+export type Command =
+  | PutCommand
+  | DeleteCommand
+  | IncrementCommand
+  | AppendCommand
+  | TouchCommand
+  | TransactionCommand
+  | LockAcquireCommand
+  | LockKeepAliveCommand
+  | LockReleaseCommand
+  | ExpireCommand
+  | TtlCheckpointCommand;
+
+/** Precondition on one key, evaluated when the command is applied. */
+export type Condition =
+  /** If-None-Match: * */
+  | { readonly type: "absent" }
+  /** If-Match: * */
+  | { readonly type: "present" }
+  /** If-Match: "revision" (one of them) */
+  | { readonly type: "revision_in"; readonly revisions: readonly Revision[] }
+  /** If-None-Match: "revision": the key is absent or has none of these */
+  | { readonly type: "revision_not_in"; readonly revisions: readonly Revision[] };
+
+/** The write counts only while `lock` is held under `token` (Flotilla-Fence: lock=token). The lock must live in the key's shard. */
+export interface Fence {
+  readonly lock: Uint8Array;
+  readonly token: Revision;
+}
+
+/** Milliseconds to live from the moment of apply; `keep` leaves the current deadline alone; null: for ever. */
+export type TtlChange = number | "keep" | null;
+
+export interface PutCommand {
+  readonly type: "put";
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly contentType: string;
+  readonly ttlMs: TtlChange;
+  readonly condition: Condition | null;
+  readonly fence: Fence | null;
+  readonly wantPrevious: boolean;
+}
+
+export interface DeleteCommand {
+  readonly type: "delete";
+  readonly key: Uint8Array;
+  readonly condition: Condition | null;
+  readonly fence: Fence | null;
+  readonly wantPrevious: boolean;
+}
+
+/** Adds to a decimal integer of any size; an absent key counts as 0. */
+export interface IncrementCommand {
+  readonly type: "increment";
+  readonly key: Uint8Array;
+  readonly by: bigint;
+  readonly ttlMs: TtlChange;
+  readonly condition: Condition | null;
+  readonly fence: Fence | null;
+}
+
+/** Adds bytes at the end of the value; an absent key counts as empty. Refused when the value would exceed `valueBytesMax`. */
+export interface AppendCommand {
+  readonly type: "append";
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly valueBytesMax: number;
+  readonly contentType: string;
+  readonly ttlMs: TtlChange;
+  readonly condition: Condition | null;
+  readonly fence: Fence | null;
+}
+
+/** Sets the time to live without touching value or revision. */
+export interface TouchCommand {
+  readonly type: "touch";
+  readonly key: Uint8Array;
+  readonly ttlMs: number | null;
+  readonly condition: Condition | null;
+  readonly fence: Fence | null;
+}
+
+export type CompareTarget = "value" | "version" | "create_revision" | "mod_revision" | "exists";
+export type CompareOperator = "equal" | "not_equal" | "less" | "greater";
+
+export interface Compare {
+  readonly key: Uint8Array;
+  readonly target: CompareTarget;
+  readonly operator: CompareOperator;
+  /** Bytes for `value`; a number for versions and revisions; 1 or 0 for `exists`. */
+  readonly operand: Uint8Array | number;
+}
+
+export type TransactionOperation =
+  { readonly type: "get"; readonly key: Uint8Array } | PutCommand | DeleteCommand;
+
+/** All compares hold: `success` runs, else `failure`. All changes of one transaction have one revision. */
+export interface TransactionCommand {
+  readonly type: "transaction";
+  readonly compares: readonly Compare[];
+  readonly success: readonly TransactionOperation[];
+  readonly failure: readonly TransactionOperation[];
+}
+
+/**
+ * Takes the lock, or queues up for it. `owner` identifies the contender: asking again with the same owner answers with its present
+ * state. A queued contender's place expires with its own ttl unless it asks again.
+ */
+export interface LockAcquireCommand {
+  readonly type: "lock_acquire";
+  readonly lock: Uint8Array;
+  readonly owner: string;
+  /** Free text shown to others: who leads, where. */
+  readonly value: Uint8Array;
+  readonly ttlMs: number;
+  /** False: do not queue, only try. */
+  readonly wait: boolean;
+}
+
+export interface LockKeepAliveCommand {
+  readonly type: "lock_keep_alive";
+  readonly lock: Uint8Array;
+  readonly owner: string;
+  readonly token: Revision;
+  readonly ttlMs: number;
+}
+
+/** Lets go of the lock, or leaves the queue (token null). The next in the queue holds it at once. */
+export interface LockReleaseCommand {
+  readonly type: "lock_release";
+  readonly lock: Uint8Array;
+  readonly owner: string;
+  readonly token: Revision | null;
+}
+
+/**
+ * Proposed by a leader whose own deadline for the key, lock holder or queue place has passed. Does nothing when the record has
+ * changed its deadline since (`deadlineRevision` tells which deadline is meant).
+ */
+export interface ExpireCommand {
+  readonly type: "expire";
+  readonly kind: "key" | "lock_holder" | "lock_waiter";
+  readonly key: Uint8Array;
+  readonly owner: string;
+  readonly deadlineRevision: Revision;
+}
+
+/** Records how much time is left, so that a restarted replica does not begin from the full time to live. */
+export interface TtlCheckpointCommand {
+  readonly type: "ttl_checkpoint";
+  readonly remaining: readonly {
+    readonly kind: "key" | "lock_holder" | "lock_waiter";
+    readonly key: Uint8Array;
+    readonly owner: string;
+    readonly deadlineRevision: Revision;
+    readonly remainingMs: number;
+  }[];
+}
+
+/**
+ * Who asks, so that a retry is applied once. Sequences of a session grow per shard; everything below `ackedBelow` has been answered and
+ * may be forgotten. (Client sessions of the Raft paper, section 8, with the window made explicit.)
+ */
+export interface RequestId {
+  /** The asking node's start: `nodeId/incarnation`. */
+  readonly session: string;
+  readonly sequence: number;
+  readonly ackedBelow: number;
+}
+
+/** A client's own Idempotency-Key and a hash of what it asked for: the same key with another request is refused. */
+export interface IdempotencyKey {
+  readonly key: string;
+  readonly fingerprint: string;
+}
+
+/** One command with what makes its retry safe. */
+export interface CommandEnvelope {
+  readonly request: RequestId | null;
+  readonly idempotency: IdempotencyKey | null;
+  readonly command: Command;
+}
+
+/** What a key holds. */
+export interface KeyRecord {
+  readonly value: Uint8Array;
+  readonly contentType: string;
+  readonly createRevision: Revision;
+  readonly modRevision: Revision;
+  /** Count of changes since it was created; 1 for a new key. */
+  readonly version: number;
+  /** Null: does not expire. */
+  readonly ttlMs: number | null;
+}
+
+export interface LockView {
+  readonly holder: LockParty | null;
+  /** In the order in which they will hold it. */
+  readonly waiters: readonly LockParty[];
+}
+
+export interface LockParty {
+  readonly owner: string;
+  readonly value: Uint8Array;
+  readonly ttlMs: number;
+  /** Fencing token of the holder; 0 for a waiter. */
+  readonly token: Revision;
+}
+
+/** What applying a command did. `replayed`: this is the first outcome again, the retry changed nothing. */
+export interface CommandOutcome {
+  readonly result: CommandResult;
+  /** The shard's revision after the command. */
+  readonly revision: Revision;
+  readonly replayed: boolean;
+}
+
+export type CommandResult =
+  | {
+      readonly type: "put";
+      readonly created: boolean;
+      readonly revision: Revision;
+      readonly version: number;
+      readonly previous: KeyRecord | null;
+    }
+  | {
+      readonly type: "delete";
+      readonly deleted: boolean;
+      readonly revision: Revision;
+      readonly previous: KeyRecord | null;
+    }
+  /** increment and append */
+  | {
+      readonly type: "update";
+      readonly created: boolean;
+      readonly revision: Revision;
+      readonly version: number;
+      /** The new value for increment, its length in decimal for append. */
+      readonly value: Uint8Array;
+    }
+  | { readonly type: "touch"; readonly revision: Revision; readonly ttlMs: number | null }
+  | {
+      readonly type: "transaction";
+      readonly succeeded: boolean;
+      readonly revision: Revision;
+      readonly results: readonly TransactionOperationResult[];
+    }
+  | { readonly type: "lock_held"; readonly token: Revision; readonly ttlMs: number }
+  | {
+      readonly type: "lock_queued";
+      /** 1 = next. */
+      readonly position: number;
+      readonly holder: LockParty;
+    }
+  | { readonly type: "lock_busy"; readonly holder: LockParty; readonly waiters: number }
+  | { readonly type: "lock_released" }
+  | { readonly type: "condition_failed"; readonly current: KeyRecord | null }
+  | { readonly type: "not_found" }
+  | { readonly type: "not_a_number" }
+  | { readonly type: "value_too_large"; readonly bytesMax: number }
+  | { readonly type: "lock_lost"; readonly holder: LockParty | null }
+  /** Same Idempotency-Key, other request. */
+  | { readonly type: "idempotency_mismatch" }
+  /** The request's sequence lies below its session's window: it was answered, or given up, before. */
+  | { readonly type: "stale_request" }
+  /** expire and ttl_checkpoint */
+  | { readonly type: "done" };
+
+export type TransactionOperationResult =
+  | { readonly type: "get"; readonly record: KeyRecord | null }
+  | {
+      readonly type: "put";
+      readonly created: boolean;
+      readonly version: number;
+      readonly previous: KeyRecord | null;
+    }
+  | { readonly type: "delete"; readonly deleted: boolean; readonly previous: KeyRecord | null };
+
+/** One change that an entry made, for watchers, in the order of apply. */
+export interface ChangeEvent {
+  readonly kind: "put" | "delete" | "expire";
+  readonly key: Uint8Array;
+  /** Null for delete and expire. */
+  readonly record: KeyRecord | null;
+  readonly previous: KeyRecord | null;
+  readonly revision: Revision;
+}

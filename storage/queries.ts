@@ -1,0 +1,55 @@
+import type { LogIndex, Revision } from "../cluster/types.ts";
+import type { KeyRecord, LockView } from "./commands.ts";
+
+/** A read of one shard. Binary form: storage/query-codec.ts. */
+export type Query =
+  | { readonly type: "get"; readonly key: Uint8Array }
+  | { readonly type: "get_many"; readonly keys: readonly Uint8Array[] }
+  | ScanQuery
+  | { readonly type: "lock"; readonly lock: Uint8Array }
+  | { readonly type: "locks"; readonly prefix: Uint8Array; readonly limit: number };
+
+/** Keys in `[start, end)` in byte order; `end` null: to the last. Stops at `limit` keys or `bytesMax` bytes, but gives at least one. */
+export interface ScanQuery {
+  readonly type: "scan";
+  readonly start: Uint8Array;
+  readonly end: Uint8Array | null;
+  readonly limit: number;
+  readonly bytesMax: number;
+  readonly keysOnly: boolean;
+}
+
+/** A record with what this replica knows of its remaining time. */
+export interface LiveRecord extends KeyRecord {
+  /** Milliseconds left by this replica's own clock; null: does not expire. */
+  readonly expiresInMs: number | null;
+}
+
+export interface ScanItem {
+  readonly key: Uint8Array;
+  /** With `keysOnly`, `value` is empty. */
+  readonly record: LiveRecord;
+}
+
+/** `revision` and `appliedIndex` say as of when. */
+export type QueryResult =
+  | { readonly type: "get"; readonly record: LiveRecord | null; readonly revision: Revision }
+  | {
+      readonly type: "get_many";
+      readonly records: readonly (LiveRecord | null)[];
+      readonly revision: Revision;
+    }
+  | {
+      readonly type: "scan";
+      readonly items: readonly ScanItem[];
+      /** Whether keys follow in the range after the last item. */
+      readonly more: boolean;
+      readonly revision: Revision;
+      readonly appliedIndex: LogIndex;
+    }
+  | { readonly type: "lock"; readonly lock: LockView; readonly revision: Revision }
+  | {
+      readonly type: "locks";
+      readonly locks: readonly { readonly name: Uint8Array; readonly lock: LockView }[];
+      readonly revision: Revision;
+    };
