@@ -1,0 +1,53 @@
+/**
+ * An ordered map of bytes to bytes that survives power loss: the only thing that storage/ asks of the technology below it.
+ * Two implementations pass one contract suite: LevelDB, and memory for tests and simulation.
+ *
+ * The first write that fails poisons the database: it and every later write reject with a StoreFailure (LevelDB 1.20 otherwise
+ * acknowledges synced writes after a disk-full error and loses them).
+ */
+export interface Database {
+  /** The value, or undefined. Blocks the event loop for microseconds; the bytes belong to the caller. */
+  getSync(key: Uint8Array, snapshot?: DatabaseSnapshot): Uint8Array | undefined;
+  /** Pairs with `gte <= key < lt`, ascending. Both bounds are required: an unbounded seek walks over tombstones. */
+  iterate(range: KeyRange, options?: IterateOptions): DatabaseIterator;
+  batch(): DatabaseBatch;
+  /** Deletes a range in the background thread, unsynced; the event loop goes on. */
+  clear(range: KeyRange): Promise<void>;
+  /** A view that later writes do not change. Close it. */
+  snapshot(): DatabaseSnapshot;
+  /** Set once a write has failed; the reason. */
+  readonly failure: Error | null;
+  close(): Promise<void>;
+}
+
+export interface KeyRange {
+  readonly gte: Uint8Array;
+  readonly lt: Uint8Array;
+}
+
+export interface IterateOptions {
+  readonly snapshot?: DatabaseSnapshot;
+  readonly reverse?: boolean;
+  /** Leaves values empty. */
+  readonly keysOnly?: boolean;
+}
+
+/** Must be closed. */
+export interface DatabaseIterator {
+  /** Up to `count` next pairs; empty at the end. */
+  next(count: number): Promise<readonly (readonly [key: Uint8Array, value: Uint8Array])[]>;
+  close(): Promise<void>;
+}
+
+/** Writes that happen together or not at all, in the order given. Use once. The bytes must not change until written. */
+export interface DatabaseBatch {
+  put(key: Uint8Array, value: Uint8Array): void;
+  del(key: Uint8Array): void;
+  readonly size: number;
+  /** With `sync`, resolves when the batch is on the disk itself, not in the operating system's cache. */
+  write(sync: boolean): Promise<void>;
+}
+
+export interface DatabaseSnapshot {
+  close(): Promise<void>;
+}
