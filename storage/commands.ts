@@ -34,7 +34,10 @@ export interface Fence {
   readonly token: Revision;
 }
 
-/** Milliseconds to live from the moment of apply; `keep` leaves the current deadline alone; null: for ever. */
+/**
+ * Milliseconds to live from the moment of apply; `keep` leaves the current deadline alone (a key that did not exist lives for ever);
+ * null: for ever.
+ */
 export type TtlChange = number | "keep" | null;
 
 export interface PutCommand {
@@ -56,7 +59,7 @@ export interface DeleteCommand {
   readonly wantPrevious: boolean;
 }
 
-/** Adds to a decimal integer of any size; an absent key counts as 0. */
+/** Adds to a decimal integer of up to `numberDigitsMax` digits; an absent key counts as 0 and becomes `text/plain`. */
 export interface IncrementCommand {
   readonly type: "increment";
   readonly key: Uint8Array;
@@ -66,7 +69,10 @@ export interface IncrementCommand {
   readonly fence: Fence | null;
 }
 
-/** Adds bytes at the end of the value; an absent key counts as empty. Refused when the value would exceed `valueBytesMax`. */
+/**
+ * Adds bytes at the end of the value; an absent key counts as empty and gets `contentType`, an existing one keeps its own. Refused when
+ * the value would exceed `valueBytesMax`.
+ */
 export interface AppendCommand {
   readonly type: "append";
   readonly key: Uint8Array;
@@ -78,7 +84,7 @@ export interface AppendCommand {
   readonly fence: Fence | null;
 }
 
-/** Sets the time to live without touching value or revision. */
+/** Sets the time to live without touching value, version or mod revision. */
 export interface TouchCommand {
   readonly type: "touch";
   readonly key: Uint8Array;
@@ -87,6 +93,9 @@ export interface TouchCommand {
   readonly fence: Fence | null;
 }
 
+/** Longest decimal integer that increment works on, and longest `by`: keeps big arithmetic cheap. A sign does not count. */
+export const numberDigitsMax = 4096;
+
 export type CompareTarget = "value" | "version" | "create_revision" | "mod_revision" | "exists";
 export type CompareOperator = "equal" | "not_equal" | "less" | "greater";
 
@@ -94,14 +103,21 @@ export interface Compare {
   readonly key: Uint8Array;
   readonly target: CompareTarget;
   readonly operator: CompareOperator;
-  /** Bytes for `value`; a number for versions and revisions; 1 or 0 for `exists`. */
+  /**
+   * Bytes for `value`, compared byte by byte; a number >= 0 for versions and revisions; 1 or 0 for `exists`. An absent key has version
+   * and revisions 0, and no value compare but `not_equal` holds for it.
+   */
   readonly operand: Uint8Array | number;
 }
 
 export type TransactionOperation =
   { readonly type: "get"; readonly key: Uint8Array } | PutCommand | DeleteCommand;
 
-/** All compares hold: `success` runs, else `failure`. All changes of one transaction have one revision. */
+/**
+ * All compares hold: `success` runs, else `failure`. Operations run in order and see what those before them did; all changes have one
+ * revision. Conditions and fences of the operations in the branch that runs are judged before any of them: if one fails, nothing is
+ * changed and its `condition_failed` or `lock_lost` is the result of the whole transaction.
+ */
 export interface TransactionCommand {
   readonly type: "transaction";
   readonly compares: readonly Compare[];
@@ -111,7 +127,8 @@ export interface TransactionCommand {
 
 /**
  * Takes the lock, or queues up for it. `owner` identifies the contender: asking again with the same owner answers with its present
- * state. A queued contender's place expires with its own ttl unless it asks again.
+ * state (same token, same place) and starts its time to live anew. A queued contender's place expires with its own ttl unless it asks
+ * again. A full queue answers `lock_busy`.
  */
 export interface LockAcquireCommand {
   readonly type: "lock_acquire";
@@ -132,7 +149,10 @@ export interface LockKeepAliveCommand {
   readonly ttlMs: number;
 }
 
-/** Lets go of the lock, or leaves the queue (token null). The next in the queue holds it at once. */
+/**
+ * Lets go of the lock. With `token` null: leaves the queue, and lets go also when the lock was handed over meanwhile; never fails.
+ * The next in the queue holds the lock at once.
+ */
 export interface LockReleaseCommand {
   readonly type: "lock_release";
   readonly lock: Uint8Array;
@@ -188,16 +208,20 @@ export interface CommandEnvelope {
   readonly command: Command;
 }
 
-/** What a key holds. */
-export interface KeyRecord {
-  readonly value: Uint8Array;
+/** What is known of a key besides its value. */
+export interface KeyMetadata {
   readonly contentType: string;
   readonly createRevision: Revision;
   readonly modRevision: Revision;
   /** Count of changes since it was created; 1 for a new key. */
   readonly version: number;
-  /** Null: does not expire. */
+  /** As last set; null: does not expire. */
   readonly ttlMs: number | null;
+}
+
+/** What a key holds. */
+export interface KeyRecord extends KeyMetadata {
+  readonly value: Uint8Array;
 }
 
 export interface LockView {
@@ -222,6 +246,10 @@ export interface CommandOutcome {
   readonly replayed: boolean;
 }
 
+/**
+ * What a command did, or why it did nothing. `revision` of a result is the key's mod revision afterwards; where nothing was there
+ * (a delete without effect, a transaction without changes) it is the shard's.
+ */
 export type CommandResult =
   | {
       readonly type: "put";
@@ -261,8 +289,10 @@ export type CommandResult =
     }
   | { readonly type: "lock_busy"; readonly holder: LockParty; readonly waiters: number }
   | { readonly type: "lock_released" }
-  | { readonly type: "condition_failed"; readonly current: KeyRecord | null }
+  | { readonly type: "condition_failed"; readonly current: KeyMetadata | null }
+  /** touch of a key that is not there */
   | { readonly type: "not_found" }
+  /** increment of a value that is not a decimal integer of at most `numberDigitsMax` digits */
   | { readonly type: "not_a_number" }
   | { readonly type: "value_too_large"; readonly bytesMax: number }
   | { readonly type: "lock_lost"; readonly holder: LockParty | null }
@@ -270,6 +300,8 @@ export type CommandResult =
   | { readonly type: "idempotency_mismatch" }
   /** The request's sequence lies below its session's window: it was answered, or given up, before. */
   | { readonly type: "stale_request" }
+  /** A retry of a request that was applied, but whose answer was too large to keep. */
+  | { readonly type: "answer_not_kept" }
   /** expire and ttl_checkpoint */
   | { readonly type: "done" };
 

@@ -9,7 +9,7 @@ export type Query =
   | { readonly type: "lock"; readonly lock: Uint8Array }
   | { readonly type: "locks"; readonly prefix: Uint8Array; readonly limit: number };
 
-/** Keys in `[start, end)` in byte order; `end` null: to the last. Stops at `limit` keys or `bytesMax` bytes, but gives at least one. */
+/** Keys in `[start, end)` in byte order; `end` null: to the last. Stops at `limit` keys or `bytesMax` bytes of keys and values, but gives at least one. */
 export interface ScanQuery {
   readonly type: "scan";
   readonly start: Uint8Array;
@@ -31,25 +31,26 @@ export interface ScanItem {
   readonly record: LiveRecord;
 }
 
-/** `revision` and `appliedIndex` say as of when. */
-export type QueryResult =
-  | { readonly type: "get"; readonly record: LiveRecord | null; readonly revision: Revision }
-  | {
-      readonly type: "get_many";
-      readonly records: readonly (LiveRecord | null)[];
-      readonly revision: Revision;
-    }
-  | {
-      readonly type: "scan";
-      readonly items: readonly ScanItem[];
-      /** Whether keys follow in the range after the last item. */
-      readonly more: boolean;
-      readonly revision: Revision;
-      readonly appliedIndex: LogIndex;
-    }
-  | { readonly type: "lock"; readonly lock: LockView; readonly revision: Revision }
-  | {
-      readonly type: "locks";
-      readonly locks: readonly { readonly name: Uint8Array; readonly lock: LockView }[];
-      readonly revision: Revision;
-    };
+/** Says as of when an answer is true: after the entry at `appliedIndex`, which left the shard at `revision`. */
+export interface AsOf {
+  readonly revision: Revision;
+  readonly appliedIndex: LogIndex;
+}
+
+export type QueryResult = AsOf &
+  (
+    | { readonly type: "get"; readonly record: LiveRecord | null }
+    /** In the order of the asked keys. */
+    | { readonly type: "get_many"; readonly records: readonly (LiveRecord | null)[] }
+    | {
+        readonly type: "scan";
+        readonly items: readonly ScanItem[];
+        /** Whether keys follow in the range after the last item. */
+        readonly more: boolean;
+      }
+    | { readonly type: "lock"; readonly lock: LockView }
+    | {
+        readonly type: "locks";
+        readonly locks: readonly { readonly name: Uint8Array; readonly lock: LockView }[];
+      }
+  );
