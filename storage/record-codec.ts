@@ -1,0 +1,125 @@
+import { LogIndex, Revision } from "../cluster/types.ts";
+import type { ByteReader, ByteWriter } from "./byte-codec.ts";
+import { readList, writeList } from "./byte-codec.ts";
+import type { KeyMetadata, KeyRecord, LockParty, LockView } from "./commands.ts";
+import { readContentType, writeContentType } from "./content-types.ts";
+import type { AsOf, LiveRecord } from "./queries.ts";
+
+/* The nouns that answers of commands and of queries have in common, on the wire. */
+
+/** A number that may be null, as the number + 1. */
+export function writeNullable(writer: ByteWriter, value: number | null): void {
+  writer.varuint(value === null ? 0 : value + 1);
+}
+
+export function readNullable(reader: ByteReader): number | null {
+  const value = reader.varuint();
+  return value === 0 ? null : value - 1;
+}
+
+/** Something that may be null, after a byte that says whether it is there. */
+export function writeOptional<T>(
+  writer: ByteWriter,
+  value: T | null,
+  write: (writer: ByteWriter, value: T) => void,
+): void {
+  writer.bool(value !== null);
+  if (value !== null) {
+    write(writer, value);
+  }
+}
+
+export function readOptional<T>(reader: ByteReader, read: (reader: ByteReader) => T): T | null {
+  return reader.bool() ? read(reader) : null;
+}
+
+export function writeMetadata(writer: ByteWriter, metadata: KeyMetadata): void {
+  writeContentType(writer, metadata.contentType);
+  writer.varuint(metadata.createRevision);
+  writer.varuint(metadata.modRevision);
+  writer.varuint(metadata.version);
+  writeNullable(writer, metadata.ttlMs);
+}
+
+export function readMetadata(reader: ByteReader): KeyMetadata {
+  return {
+    contentType: readContentType(reader),
+    createRevision: Revision(reader.varuint()),
+    modRevision: Revision(reader.varuint()),
+    version: reader.varuint(),
+    ttlMs: readNullable(reader),
+  };
+}
+
+export function writeRecord(writer: ByteWriter, record: KeyRecord): void {
+  writeMetadata(writer, record);
+  writer.bytes(record.value);
+}
+
+export function readRecord(reader: ByteReader): KeyRecord {
+  return {
+    contentType: readContentType(reader),
+    createRevision: Revision(reader.varuint()),
+    modRevision: Revision(reader.varuint()),
+    version: reader.varuint(),
+    ttlMs: readNullable(reader),
+    value: reader.bytes(),
+  };
+}
+
+/** Fewest bytes that a record takes: bounds how many can be announced. */
+export const recordBytesMin = 6;
+
+export function writeLiveRecord(writer: ByteWriter, record: LiveRecord): void {
+  writeRecord(writer, record);
+  writeNullable(writer, record.expiresInMs);
+}
+
+export function readLiveRecord(reader: ByteReader): LiveRecord {
+  return {
+    contentType: readContentType(reader),
+    createRevision: Revision(reader.varuint()),
+    modRevision: Revision(reader.varuint()),
+    version: reader.varuint(),
+    ttlMs: readNullable(reader),
+    value: reader.bytes(),
+    expiresInMs: readNullable(reader),
+  };
+}
+
+export function writeParty(writer: ByteWriter, party: LockParty): void {
+  writer.string(party.owner);
+  writer.bytes(party.value);
+  writer.varuint(party.ttlMs);
+  writer.varuint(party.token);
+}
+
+export function readParty(reader: ByteReader): LockParty {
+  return {
+    owner: reader.string(),
+    value: reader.bytes(),
+    ttlMs: reader.varuint(),
+    token: Revision(reader.varuint()),
+  };
+}
+
+export function writeLockView(writer: ByteWriter, lock: LockView): void {
+  writeOptional(writer, lock.holder, writeParty);
+  writeList(writer, lock.waiters, writeParty);
+}
+
+export function readLockView(reader: ByteReader): LockView {
+  return {
+    holder: readOptional(reader, readParty),
+    waiters: readList(reader, 4, readParty),
+  };
+}
+
+export function writeAsOf(writer: ByteWriter, asOf: AsOf): void {
+  writer.varuint(asOf.revision);
+  writer.varuint(asOf.appliedIndex);
+}
+
+export function readAsOf(reader: ByteReader): AsOf {
+  return { revision: Revision(reader.varuint()), appliedIndex: LogIndex(reader.varuint()) };
+}
