@@ -1,5 +1,5 @@
 import { unreachable } from "../assert.ts";
-import { metaShard, ShardId } from "../types.ts";
+import { ShardId } from "../types.ts";
 import type { NodeId } from "../types.ts";
 import { isCount, mapLimits, whatIsWrong } from "./map-check.ts";
 import { planPlacement } from "./placement.ts";
@@ -98,12 +98,10 @@ export function foundingMap(options: FoundingOptions): MapResult {
       `tokens per shard must be 1 to ${mapLimits.tokensPerShard}, not ${tokensPerShard}`,
     );
   }
-  const shards: ShardRecord[] = [];
-  for (let id = 0; id <= shardCount; id++) {
-    const ring = { weight: 1, count: tokensPerShard };
-    const tokens = id === metaShard ? [] : chooseTokens(shards, ring);
-    shards.push({ id: ShardId(id), voters: [], learners: [], weight: 1, tokens });
-  }
+  const joining = Array.from({ length: shardCount }, () => ({ weight: 1, count: tokensPerShard }));
+  const shards = [[], ...chooseTokens([], joining)].map((tokens, id): ShardRecord => {
+    return { id: ShardId(id), voters: [], learners: [], weight: 1, tokens };
+  });
   const unplaced: ClusterMap = {
     epoch: 1,
     clusterId: options.clusterId,

@@ -26,8 +26,8 @@ interface Donor {
 }
 
 /**
- * Tokens for a shard that joins: `count` positions, ascending, each inside an arc of another shard and never on a token. So the new
- * shard takes keys from others, nothing moves between the others, and removing its tokens gives every key back.
+ * Tokens for shards that join one after another: for each of them `count` positions, ascending, each inside an arc of another shard and never
+ * on a token. So a new shard takes keys from others, nothing moves between the others, and removing its tokens gives every key back.
  *
  * Random tokens would leave the largest shard 30 to 50 % above the mean. These are chosen: each one takes an equal part of what the
  * new shard should own in the end, from the largest arc of the shard that owns most for its weight. Afterwards shards differ
@@ -36,52 +36,61 @@ interface Donor {
  */
 export function chooseTokens(
   shards: readonly TokenOwner[],
-  options: { readonly weight: number; readonly count: number },
-): readonly number[] {
+  joining: readonly { readonly weight: number; readonly count: number }[],
+): readonly (readonly number[])[] {
   const donors = donorsOf(shards);
-  if (donors.length === 0) {
-    return evenTokens(options.count);
-  }
-  const donorWeight = donors.reduce((sum, donor) => sum + donor.weight, 0);
-  let need = Math.floor((circle * options.weight) / (donorWeight + options.weight));
-  const tokens: number[] = [];
-  for (let remaining = options.count; remaining > 0; remaining--) {
+  return joining.map(({ weight, count }) => {
+    const arcs = donors.length === 0 ? evenArcs(count) : takeArcs(donors, weight, count);
+    donors.push({ weight, arcs, owned: sizeOf(arcs) });
+    return arcs.map((arc) => arc.to % circle).sort((a, b) => a - b);
+  });
+}
+/** The first shard owns everything, wherever its tokens are; even arcs are the best start for those that follow. */
+function evenArcs(count: number): Arc[] {
+  const edge = (index: number): number => Math.floor((index * circle) / count);
+  return Array.from({ length: count }, (_, index) => ({ from: edge(index), to: edge(index + 1) }));
+}
+
+/** Cuts `count` arcs off the donors, together what a shard of this weight should own. */
+function takeArcs(donors: readonly Donor[], weight: number, count: number): Arc[] {
+  const weights = donors.reduce((sum, donor) => sum + donor.weight, weight);
+  let need = Math.floor((circle * weight) / weights);
+  const taken: Arc[] = [];
+  for (let remaining = count; remaining > 0; remaining--) {
     const donor = heaviest(donors);
-    const arc = takeLargestArc(donor);
+    const arc = removeLargestArc(donor);
     const size = Math.min(Math.ceil(need / remaining), arc.to - arc.from - 1);
     assert(size > 0, "an arc is too small to be split: too many tokens on the ring");
+    taken.push({ from: arc.from, to: arc.from + size });
     donor.arcs.push({ from: arc.from + size, to: arc.to });
     donor.owned -= size;
     need -= size;
-    tokens.push((arc.from + size) % circle);
   }
-  return tokens.sort((a, b) => a - b);
+  return taken;
 }
 
-/** The first shard owns everything, wherever its tokens are; even arcs are the best start for those that follow. */
-function evenTokens(count: number): readonly number[] {
-  return Array.from({ length: count }, (_, i) => Math.floor(((i + 1) * circle) / count) - 1);
-}
-
-function donorsOf(shards: readonly TokenOwner[]): readonly Donor[] {
-  const donors = shards
-    .filter((shard) => shard.tokens.length > 0)
-    .map((shard): { tokens: readonly number[]; donor: Donor } => ({
-      tokens: shard.tokens,
-      donor: { weight: shard.weight, arcs: [], owned: 0 },
-    }));
-  const points = donors
-    .flatMap(({ tokens, donor }) => tokens.map((token) => ({ token, donor })))
+/** What the shards on the ring own, in the order of `shards`. */
+function donorsOf(shards: readonly TokenOwner[]): Donor[] {
+  const owners = shards.filter((shard) => shard.tokens.length > 0);
+  const donors = owners.map(({ weight }): Donor => ({ weight, arcs: [], owned: 0 }));
+  const points = owners
+    .flatMap(({ tokens }, index) => tokens.map((token) => ({ token, donor: donors[index] })))
     .sort((a, b) => a.token - b.token);
   let previous = (points.at(-1)?.token ?? 0) - circle;
   for (const { token, donor } of points) {
     // The arc that crosses zero is shifted up by one turn, so that positions inside it stay positive.
     const turn = previous < 0 ? circle : 0;
-    donor.arcs.push({ from: previous + turn, to: token + turn });
-    donor.owned += token - previous;
+    donor?.arcs.push({ from: previous + turn, to: token + turn });
     previous = token;
   }
-  return donors.map(({ donor }) => donor);
+  for (const donor of donors) {
+    donor.owned = sizeOf(donor.arcs);
+  }
+  return donors;
+}
+
+function sizeOf(arcs: readonly Arc[]): number {
+  return arcs.reduce((sum, arc) => sum + arc.to - arc.from, 0);
 }
 
 /** The donor that owns most for its weight; the first of equals. */
@@ -90,7 +99,7 @@ function heaviest(donors: readonly Donor[]): Donor {
 }
 
 /** Removes and returns the donor's largest arc; the first of equals. */
-function takeLargestArc(donor: Donor): Arc {
+function removeLargestArc(donor: Donor): Arc {
   let largest = 0;
   let largestSize = 0;
   for (const [index, arc] of donor.arcs.entries()) {
