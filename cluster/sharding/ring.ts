@@ -27,6 +27,13 @@ export class Ring {
   readonly #tokens: Uint32Array;
   /** `#owners[i]` holds the arc that ends at `#tokens[i]`. */
   readonly #owners: readonly ShardId[];
+  /**
+   * The circle in as many equal parts as there are tokens, or a few more: `#starts[i]` is the index of the first token at or after the
+   * beginning of part i. A hash is searched only among the tokens of its part, usually one or two.
+   */
+  readonly #starts: Uint32Array;
+  /** `hash >>> #shift` is the part of a hash. */
+  readonly #shift: number;
   readonly #rules: readonly CompiledRule[];
 
   /** `map` is a valid ClusterMap, or the part of one that decides where keys live. */
@@ -40,6 +47,15 @@ export class Ring {
     assert(points.length > 0, "a ring needs a token");
     this.#tokens = Uint32Array.from(points, (point) => point.token);
     this.#owners = points.map((point) => point.owner);
+    const bits = Math.max(1, Math.ceil(Math.log2(points.length)));
+    this.#shift = 32 - bits;
+    this.#starts = new Uint32Array(2 ** bits + 1);
+    for (let part = 0, index = 0; part < this.#starts.length; part++) {
+      while ((this.#tokens[index] ?? circle) < part * 2 ** this.#shift) {
+        index++;
+      }
+      this.#starts[part] = index;
+    }
     this.#rules = compileRules(map.routing);
   }
 
@@ -78,11 +94,12 @@ export class Ring {
     return shares;
   }
 
-  /** Index of the first token at or after `hash`; after the last token the circle begins again. */
+  /** Index of the first token at or after `hash`, by binary search; after the last token the circle begins again. */
   #indexOf(hash: number): number {
     const tokens = this.#tokens;
-    let low = 0;
-    let high = tokens.length;
+    const part = hash >>> this.#shift;
+    let low = this.#starts[part] ?? 0;
+    let high = this.#starts[part + 1] ?? 0;
     while (low < high) {
       const middle = (low + high) >>> 1;
       if ((tokens[middle] ?? 0) < hash) {
