@@ -9,7 +9,7 @@ import {
   writeList,
   type ByteReader,
   type ByteWriter,
-} from "./byte-codec.ts";
+} from "./wire-codec.ts";
 import {
   numberDigitsMax,
   type Command,

@@ -1,4 +1,4 @@
-import { CodecError, type ByteReader, type ByteWriter } from "./byte-codec.ts";
+import { CodecError, type ByteReader, type ByteWriter } from "./wire-codec.ts";
 
 /**
  * Content types that take one byte, in records, commands and answers. Positions are part of the format: append only.

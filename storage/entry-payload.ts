@@ -7,7 +7,7 @@ import {
   writeList,
   type ByteReader,
   type ByteWriter,
-} from "./byte-codec.ts";
+} from "./wire-codec.ts";
 
 /** What one Raft entry of type `command` carries. */
 export interface EntryPayload {

@@ -8,7 +8,7 @@ import {
   writeList,
   type ByteReader,
   type ByteWriter,
-} from "./byte-codec.ts";
+} from "./wire-codec.ts";
 import type { LockView } from "./commands.ts";
 import type { Query, QueryResult, ScanItem } from "./queries.ts";
 import {

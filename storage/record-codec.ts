@@ -1,6 +1,6 @@
 import { LogIndex, Revision } from "../cluster/types.ts";
-import type { ByteReader, ByteWriter } from "./byte-codec.ts";
-import { readList, writeList } from "./byte-codec.ts";
+import type { ByteReader, ByteWriter } from "./wire-codec.ts";
+import { readList, writeList } from "./wire-codec.ts";
 import type { KeyMetadata, KeyRecord, LockParty, LockView } from "./commands.ts";
 import { readContentType, writeContentType } from "./content-types.ts";
 import type { AsOf, LiveRecord } from "./queries.ts";

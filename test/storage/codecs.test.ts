@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { Revision } from "../../cluster/types.ts";
-import { CodecError, decodeWith, encodeWith, type ByteReader } from "../../storage/byte-codec.ts";
+import { CodecError, decodeWith, encodeWith, type ByteReader } from "../../storage/wire-codec.ts";
 import { decodeCommandEnvelope, encodeCommandEnvelope } from "../../storage/command-codec.ts";
 import { decodeEntryPayload, encodeEntryPayload } from "../../storage/entry-payload.ts";
 import { asReplayed, decodeOutcome, encodeOutcome } from "../../storage/outcome-codec.ts";
