@@ -36,7 +36,10 @@ export interface TransportHandlers {
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void>;
   onPeerConnected(peer: NodeId): void;
-  /** `gone`: the peer's process closed or refused the connection. `lost`: silence, resets by others, unknown. */
+  /**
+   * `gone`: the peer's process closed or refused the connection. `lost`: silence, resets by others, unknown. Called once per outage,
+   * or twice: `gone` may follow `lost` when better evidence comes in.
+   */
   onPeerDisconnected(peer: NodeId, evidence: "gone" | "lost"): void;
   /** Answers another node's question; `theirs` is what the asker says of itself. */
   onHello(theirs: Hello): Hello;
@@ -128,4 +131,6 @@ export interface PeerStatus {
   readonly receivedBytes: number;
   readonly droppedFrames: number;
   readonly reconnects: number;
+  /** Why there is no connection, as a sentence for operators; null while there is one. */
+  readonly problem: string | null;
 }

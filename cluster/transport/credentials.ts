@@ -1,0 +1,12 @@
+import { credentials, ServerCredentials, type ChannelCredentials } from "@grpc/grpc-js";
+
+/** How peers prove who they are. The only place that makes gRPC credentials: encryption between peers comes in here. */
+export interface PeerCredentials {
+  readonly server: ServerCredentials;
+  readonly channel: ChannelCredentials;
+}
+
+/** Plain TCP: for loopback and for networks that are closed to others. */
+export function insecurePeerCredentials(): PeerCredentials {
+  return { server: ServerCredentials.createInsecure(), channel: credentials.createInsecure() };
+}
