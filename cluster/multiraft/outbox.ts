@@ -1,0 +1,93 @@
+import type { Message } from "../raft/message.ts";
+import type { NodeId, Revision, ShardId } from "../types.ts";
+import type { ForwardRequest, ForwardResponse, ShardMessage, Transport } from "./transport.ts";
+
+interface PeerBox {
+  messages: ShardMessage[];
+  requests: ForwardRequest[];
+  responses: ForwardResponse[];
+  /** Send a frame even when it is empty: the node-level heartbeat. */
+  isDue: boolean;
+  /** `sentMs` of the newest frame that came from the peer, to be echoed once. */
+  echoMs: number;
+}
+
+/** What travels on every frame beside the content. */
+export interface FrameHeader {
+  readonly floor: Revision;
+  readonly epoch: number;
+  readonly nowMs: number;
+}
+
+/** Collects what goes to each peer, so that one flush is one frame per peer, whatever the number of shards. */
+export class Outbox {
+  readonly #boxes = new Map<NodeId, PeerBox>();
+
+  addMessage(shard: ShardId, message: Message): void {
+    this.#box(message.to).messages.push({ shard, message });
+  }
+
+  addRequest(to: NodeId, request: ForwardRequest): void {
+    this.#box(to).requests.push(request);
+  }
+
+  addResponse(to: NodeId, response: ForwardResponse): void {
+    this.#box(to).responses.push(response);
+  }
+
+  /** The next flush sends a frame to this peer in any case. */
+  heartbeat(to: NodeId): void {
+    this.#box(to).isDue = true;
+  }
+
+  /** Remembers when the peer sent its newest frame, so that the next frame to it echoes the time. */
+  echo(to: NodeId, sentMs: number): void {
+    this.#box(to).echoMs = sentMs;
+  }
+
+  forget(peer: NodeId): void {
+    this.#boxes.delete(peer);
+  }
+
+  /** Sends one frame to every peer that has something; returns the requests that the transport dropped at once. */
+  flush(transport: Transport, header: FrameHeader): { to: NodeId; request: ForwardRequest }[] {
+    const dropped: { to: NodeId; request: ForwardRequest }[] = [];
+    for (const [to, box] of this.#boxes) {
+      const isEmpty =
+        box.messages.length === 0 && box.requests.length === 0 && box.responses.length === 0;
+      if (isEmpty && !box.isDue) {
+        continue;
+      }
+      const { messages, requests, responses, echoMs } = box;
+      box.messages = [];
+      box.requests = [];
+      box.responses = [];
+      box.isDue = false;
+      box.echoMs = 0;
+      const isQueued = transport.send(to, {
+        messages,
+        requests,
+        responses,
+        floor: header.floor,
+        epoch: header.epoch,
+        sentMs: header.nowMs,
+        echoMs,
+      });
+      if (!isQueued) {
+        for (const request of requests) {
+          dropped.push({ to, request });
+        }
+      }
+    }
+    return dropped;
+  }
+
+  #box(peer: NodeId): PeerBox {
+    let box = this.#boxes.get(peer);
+    if (box === undefined) {
+      box = { messages: [], requests: [], responses: [], isDue: false, echoMs: 0 };
+      this.#boxes.set(peer, box);
+    }
+    return box;
+  }
+}

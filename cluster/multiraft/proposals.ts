@@ -1,0 +1,164 @@
+import type { Entry, LogIndex, Term } from "../types.ts";
+
+/**
+ * What became of a command. `refused` and `dropped` are certain: it is in no log, or its place in the log went to another entry.
+ * `unknown` is honest: the entry may or may not be committed by others.
+ */
+export type ProposalOutcome =
+  | { readonly type: "applied"; readonly result: Uint8Array }
+  | { readonly type: "refused"; readonly reason: "not_leader" | "overloaded" | "stopped" }
+  | { readonly type: "dropped" }
+  | { readonly type: "unknown" };
+
+export type ProposalDone = (outcome: ProposalOutcome) => void;
+
+interface Waiting {
+  readonly term: Term;
+  readonly done: readonly ProposalDone[];
+}
+
+/** One entry to propose: its commands and who waits for them. */
+export interface CommandGroup {
+  readonly commands: readonly Uint8Array[];
+  readonly done: readonly ProposalDone[];
+}
+
+export interface ProposalLimits {
+  readonly queuedCommandsMax: number;
+  readonly queuedBytesMax: number;
+  readonly entryCommandsMax: number;
+  readonly entryBytesMax: number;
+}
+
+/**
+ * The commands of one shard on their way through the log: first queued for the next turn, then waiting for (term, index).
+ * Keyed by both, because another leader's entry may take the index (the waiter must not be answered by a stranger's entry).
+ */
+export class Proposals {
+  readonly #limits: ProposalLimits;
+  #commands: Uint8Array[] = [];
+  #done: ProposalDone[] = [];
+  #queuedBytes = 0;
+  readonly #waiting = new Map<LogIndex, Waiting>();
+
+  constructor(limits: ProposalLimits) {
+    this.#limits = limits;
+  }
+
+  /** Commands that no entry carries yet. */
+  get queuedCount(): number {
+    return this.#commands.length;
+  }
+
+  /** Entries whose fate is open. */
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
+  /** False when the queue is full: the command was not taken and `done` will not be called. */
+  enqueue(command: Uint8Array, done: ProposalDone): boolean {
+    const isFull =
+      this.#commands.length >= this.#limits.queuedCommandsMax ||
+      (this.#commands.length > 0 &&
+        this.#queuedBytes + command.length > this.#limits.queuedBytesMax);
+    if (isFull) {
+      return false;
+    }
+    this.#commands.push(command);
+    this.#done.push(done);
+    this.#queuedBytes += command.length;
+    return true;
+  }
+
+  /** Empties the queue into groups of one entry each, bounded in commands and bytes. */
+  takeGroups(): CommandGroup[] {
+    const groups: CommandGroup[] = [];
+    const commands = this.#commands;
+    const done = this.#done;
+    this.#commands = [];
+    this.#done = [];
+    this.#queuedBytes = 0;
+    let start = 0;
+    while (start < commands.length) {
+      const end = this.#groupEnd(commands, start);
+      const isWhole = start === 0 && end === commands.length;
+      groups.push({
+        commands: isWhole ? commands : commands.slice(start, end),
+        done: isWhole ? done : done.slice(start, end),
+      });
+      start = end;
+    }
+    return groups;
+  }
+
+  #groupEnd(commands: readonly Uint8Array[], start: number): number {
+    let bytes = commands[start]?.length ?? 0;
+    let end = start + 1;
+    while (end < commands.length && end - start < this.#limits.entryCommandsMax) {
+      bytes += commands[end]?.length ?? 0;
+      if (bytes > this.#limits.entryBytesMax) {
+        break;
+      }
+      end += 1;
+    }
+    return end;
+  }
+
+  /** The group is the entry at (term, index) now. */
+  wait(term: Term, index: LogIndex, done: readonly ProposalDone[]): void {
+    // A waiter of an older term may still sit here: its entry was truncated from our own log, so it is certainly lost.
+    this.#settle(index, { type: "dropped" });
+    this.#waiting.set(index, { term, done });
+  }
+
+  /** `entry` is applied: whoever waits for exactly this entry has the result; whoever waited for another one at this index lost. */
+  applied(entry: Entry, results: readonly Uint8Array[]): void {
+    const waiting = this.#waiting.get(entry.index);
+    if (waiting === undefined) {
+      return;
+    }
+    this.#waiting.delete(entry.index);
+    for (let at = 0; at < waiting.done.length; at += 1) {
+      const result = results[at];
+      const outcome: ProposalOutcome =
+        waiting.term === entry.term && result !== undefined
+          ? { type: "applied", result }
+          : { type: "dropped" };
+      waiting.done[at]?.(outcome);
+    }
+  }
+
+  /** A snapshot replaced the log up to `index`: what waited below it can no longer be told. */
+  skippedTo(index: LogIndex): void {
+    for (const at of [...this.#waiting.keys()]) {
+      if (at <= index) {
+        this.#settle(at, { type: "unknown" });
+      }
+    }
+  }
+
+  /** Answers everybody: what is queued is refused, what is in a log is unknown. */
+  stop(): void {
+    const queued = this.#done;
+    this.#commands = [];
+    this.#done = [];
+    this.#queuedBytes = 0;
+    for (const done of queued) {
+      done({ type: "refused", reason: "stopped" });
+    }
+    for (const at of [...this.#waiting.keys()]) {
+      this.#settle(at, { type: "unknown" });
+    }
+  }
+
+  #settle(index: LogIndex, outcome: ProposalOutcome): void {
+    const waiting = this.#waiting.get(index);
+    if (waiting === undefined) {
+      return;
+    }
+    this.#waiting.delete(index);
+    for (const done of waiting.done) {
+      done(outcome);
+    }
+  }
+}

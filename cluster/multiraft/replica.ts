@@ -1,0 +1,245 @@
+import type { Message } from "../raft/message.ts";
+import type { RaftOptions } from "../raft/options.ts";
+import { Raft } from "../raft/raft.ts";
+import type { Ready, Write } from "../raft/ready.ts";
+import type { Configuration, LogIndex, NodeId, Revision, ShardId } from "../types.ts";
+import type { MultiRaftLimits } from "./options.ts";
+import { type ProposalDone, Proposals } from "./proposals.ts";
+import { type ReadDone, Reads } from "./reads.ts";
+import { LogRetention } from "./retention.ts";
+import type { SnapshotWriter, StateMachine } from "./state-machine.ts";
+import type { RecoveredShard, TurnBatch } from "./store.ts";
+
+/** What one pass over a replica has to send. */
+export interface PumpResult {
+  readonly messages: readonly Message[];
+  /** Whether anything happened at all. */
+  readonly didWork: boolean;
+}
+
+export interface ReplicaOptions {
+  readonly shard: ShardId;
+  readonly raft: RaftOptions;
+  readonly limits: MultiRaftLimits;
+  readonly machine: StateMachine;
+  readonly recovered: RecoveredShard;
+  readonly encodePayload: (floor: Revision, commands: readonly Uint8Array[]) => Uint8Array;
+}
+
+/** A snapshot whose bytes are on disk under a new generation and that Raft has been told of. */
+interface StagedSnapshot {
+  readonly index: LogIndex;
+  readonly writer: SnapshotWriter;
+}
+
+/**
+ * One shard on one node: its Raft group, its state machine, and everybody who waits for either. Does nothing by itself; the turn
+ * loop (MultiRaft) pumps it, and the order of work in here is the contract of `Ready`.
+ */
+export class Replica {
+  readonly shard: ShardId;
+  readonly raft: Raft;
+  readonly machine: StateMachine;
+  readonly proposals: Proposals;
+  readonly reads: Reads;
+  readonly #encodePayload: ReplicaOptions["encodePayload"];
+  readonly #retention: LogRetention;
+  #configuration: Configuration;
+  /** Applied index that the last written batch holds: the log below it may be forgotten. */
+  #durableApplied: LogIndex;
+  #stagingApplied: LogIndex;
+  #compacting: LogIndex | null = null;
+  #staged: StagedSnapshot | null = null;
+  #write: Write | null = null;
+  #isStaging = false;
+  /** Ticks since anything but ticks happened here. */
+  idleTicks = 0;
+
+  constructor(options: ReplicaOptions) {
+    const { recovered } = options;
+    this.shard = options.shard;
+    this.machine = options.machine;
+    this.raft = new Raft(options.raft, recovered);
+    this.proposals = new Proposals(options.limits);
+    this.reads = new Reads(options.limits.queuedReadsMax);
+    this.#encodePayload = options.encodePayload;
+    this.#retention = new LogRetention(options.limits);
+    this.#configuration = recovered.configuration;
+    this.#durableApplied = recovered.appliedIndex;
+    this.#stagingApplied = recovered.appliedIndex;
+  }
+
+  /** Queues a command for the next turn; false when the queue is full. */
+  propose(command: Uint8Array, done: ProposalDone): boolean {
+    this.idleTicks = 0;
+    return this.proposals.enqueue(command, done);
+  }
+
+  /** Queues a linearizable read; false when too many wait. */
+  read(done: ReadDone): boolean {
+    this.idleTicks = 0;
+    return this.reads.enqueue(done);
+  }
+
+  /** Turns the queued commands into entries. Called only when the disk is free, so that load makes entries larger. */
+  proposeQueued(floor: Revision): void {
+    if (this.proposals.queuedCount === 0) {
+      return;
+    }
+    for (const group of this.proposals.takeGroups()) {
+      const result = this.raft.propose([this.#encodePayload(floor, group.commands)]);
+      if (result.type === "accepted") {
+        this.proposals.wait(result.term, result.index, group.done);
+        continue;
+      }
+      const reason = result.reason === "uncommitted_full" ? "overloaded" : "not_leader";
+      for (const done of group.done) {
+        done({ type: "refused", reason });
+      }
+    }
+  }
+
+  /**
+   * Handles everything that Raft has ready, except the disk. `mayWrite` says that a batch is about to be built: then the part to
+   * be written is taken too and handed to `fill`.
+   */
+  pump(nowMs: number, mayWrite: boolean): PumpResult {
+    const question = this.reads.nextQuestion(nowMs);
+    if (question !== null) {
+      this.raft.readIndex(question);
+    }
+    if (!this.raft.hasReady) {
+      return nothing;
+    }
+    const ready = this.raft.ready(mayWrite);
+    if (ready.write !== null) {
+      this.#write = ready.write;
+    }
+    this.#apply(ready);
+    this.reads.answered(ready.reads);
+    this.reads.applied(this.machine.appliedIndex);
+    return { messages: ready.messages, didWork: true };
+  }
+
+  #apply(ready: Ready): void {
+    for (const entry of ready.committed) {
+      if (entry.type === "config") {
+        this.#configuration = this.raft.configuration;
+      }
+      const results = this.machine.apply(entry, this.#configuration);
+      this.#retention.applied(entry);
+      this.proposals.applied(entry, results);
+    }
+  }
+
+  /** Whether a batch would carry anything of this replica. */
+  get hasWrite(): boolean {
+    return this.#write !== null || this.machine.isDirty || this.#compactionIndex() !== null;
+  }
+
+  /** Puts this replica's part into the turn's batch; true when the batch must be synced because of it. */
+  fill(batch: TurnBatch): boolean {
+    const write = this.#write;
+    if (write?.snapshot) {
+      this.#installStaged(batch, write.snapshot.index);
+      batch.resetLog(this.shard, write.snapshot);
+    }
+    if (write?.hardState) {
+      batch.setHardState(this.shard, write.hardState);
+    }
+    if (write !== null && write.entries.length > 0) {
+      batch.append(this.shard, write.entries);
+    }
+    if (this.machine.isDirty && !write?.snapshot) {
+      this.machine.stage(batch);
+      this.#isStaging = true;
+    }
+    this.#stagingApplied = this.machine.appliedIndex;
+    const compaction = write?.snapshot ? null : this.#compactionIndex();
+    if (compaction !== null) {
+      const term = this.raft.termAt(compaction);
+      if (term !== null) {
+        batch.compact(this.shard, compaction, term);
+        this.#compacting = compaction;
+      }
+    }
+    return write?.mustSync ?? false;
+  }
+
+  /** The batch of the last `fill` is on disk: returns the promises that may be given now. */
+  written(): readonly Message[] {
+    const write = this.#write;
+    this.#write = null;
+    if (this.#isStaging || write?.snapshot) {
+      this.#isStaging = false;
+      this.machine.staged();
+    }
+    this.#durableApplied = this.#stagingApplied;
+    if (this.#compacting !== null) {
+      this.raft.compact(this.#compacting);
+      this.#compacting = null;
+    }
+    if (write === null) {
+      return [];
+    }
+    this.raft.advance();
+    if (write.snapshot) {
+      this.#configuration = write.snapshot.configuration;
+      this.#durableApplied = write.snapshot.index;
+      this.#stagingApplied = write.snapshot.index;
+      this.#retention.reset();
+      this.proposals.skippedTo(write.snapshot.index);
+    }
+    return write.messages;
+  }
+
+  /** The log up to here is in the durable state and old enough to be forgotten; null when there is nothing to forget. */
+  #compactionIndex(): LogIndex | null {
+    const index = this.#retention.compactableIndex;
+    const isUseful = index > this.raft.compactedIndex && index <= this.#durableApplied;
+    return isUseful ? index : null;
+  }
+
+  /** A received snapshot is staged and Raft knows of it; the next batch installs it, or it turns out to be stale. */
+  stage(index: LogIndex, writer: SnapshotWriter): void {
+    this.#staged?.writer.abort().catch(() => {});
+    this.#staged = { index, writer };
+  }
+
+  #installStaged(batch: TurnBatch, index: LogIndex): void {
+    const staged = this.#staged;
+    if (staged === null || staged.index !== index) {
+      throw new Error(
+        `shard ${this.shard}: raft installs a snapshot at ${index} that is not staged`,
+      );
+    }
+    this.#staged = null;
+    this.machine.install(batch, staged.writer);
+  }
+
+  /** Throws away a staged snapshot that Raft did not want. */
+  dropStaleSnapshot(): void {
+    if (this.#staged !== null && this.#staged.index <= this.raft.commitIndex) {
+      this.#staged.writer.abort().catch(() => {});
+      this.#staged = null;
+    }
+  }
+
+  /** Answers everybody who waits. */
+  stop(): void {
+    this.proposals.stop();
+    this.reads.stop();
+    this.#staged?.writer.abort().catch(() => {});
+    this.#staged = null;
+  }
+
+  /** Members other than this one, in a stable order. */
+  otherMembers(): readonly NodeId[] {
+    const { voters, votersOutgoing, learners } = this.raft.configuration;
+    return [...new Set([...voters, ...votersOutgoing, ...learners])].filter(
+      (id) => id !== this.raft.id,
+    );
+  }
+}
+
+const nothing: PumpResult = { messages: [], didWork: false };

@@ -1,0 +1,79 @@
+import type { NodeId, ShardId } from "../cluster/types.ts";
+import type { ForwardRequest, ForwardResponse } from "../cluster/multiraft/transport.ts";
+
+/** What came of sending a request to another node. `lost`: no answer; the other node may or may not have acted. */
+export type ForwardOutcome =
+  | { readonly type: "answered"; readonly response: ForwardResponse }
+  | { readonly type: "lost"; readonly reason: "timeout" | "disconnected" | "stopped" };
+
+export interface ForwardCall {
+  readonly shard: ShardId;
+  readonly kind: ForwardRequest["kind"];
+  readonly epoch: number;
+  readonly payload: Uint8Array;
+  readonly timeoutMs: number;
+  readonly trace: string;
+}
+
+interface Pending {
+  readonly to: NodeId;
+  readonly done: (outcome: ForwardOutcome) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+/** Requests that other nodes work on for us, each with a deadline. A broken connection ends its requests at once. */
+export class Forwarder {
+  readonly #send: (to: NodeId, request: ForwardRequest) => void;
+  readonly #pending = new Map<number, Pending>();
+  #lastId = 0;
+
+  constructor(send: (to: NodeId, request: ForwardRequest) => void) {
+    this.#send = send;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  /** Sends the request with the next frame. Never rejects. */
+  call(to: NodeId, call: ForwardCall): Promise<ForwardOutcome> {
+    return new Promise((done) => {
+      this.#lastId += 1;
+      const id = this.#lastId;
+      const timer = setTimeout(() => this.#finish(id, lostByTimeout), call.timeoutMs);
+      this.#pending.set(id, { to, done, timer });
+      this.#send(to, { id, ...call });
+    });
+  }
+
+  onResponse(response: ForwardResponse): void {
+    this.#finish(response.id, { type: "answered", response });
+  }
+
+  onPeerDisconnected(peer: NodeId): void {
+    for (const [id, pending] of this.#pending) {
+      if (pending.to === peer) {
+        this.#finish(id, { type: "lost", reason: "disconnected" });
+      }
+    }
+  }
+
+  /** Ends all requests as lost. */
+  stop(): void {
+    for (const id of [...this.#pending.keys()]) {
+      this.#finish(id, { type: "lost", reason: "stopped" });
+    }
+  }
+
+  #finish(id: number, outcome: ForwardOutcome): void {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) {
+      return;
+    }
+    this.#pending.delete(id);
+    clearTimeout(pending.timer);
+    pending.done(outcome);
+  }
+}
+
+const lostByTimeout: ForwardOutcome = { type: "lost", reason: "timeout" };

@@ -1,0 +1,59 @@
+import type { NodeId, ShardId } from "../cluster/types.ts";
+
+/**
+ * Lets requests wait for a shard to get a leader instead of failing: each waits until the leader changes, or a short while when no
+ * change is heard of.
+ */
+export class LeaderWatch {
+  readonly #leaders = new Map<ShardId, NodeId>();
+  readonly #waiting = new Map<ShardId, Set<() => void>>();
+
+  /** The shard's leader as far as this node knows. */
+  leader(shard: ShardId): NodeId | null {
+    return this.#leaders.get(shard) ?? null;
+  }
+
+  /** News from the shard's own replica, or from another node's answer. */
+  set(shard: ShardId, leader: NodeId | null): void {
+    if (leader === null) {
+      this.#leaders.delete(shard);
+    } else {
+      this.#leaders.set(shard, leader);
+    }
+    const waiting = this.#waiting.get(shard);
+    if (leader !== null && waiting !== undefined) {
+      this.#waiting.delete(shard);
+      for (const wake of waiting) {
+        wake();
+      }
+    }
+  }
+
+  /** Resolves at the next news of a leader, or after `timeoutMs`. */
+  changed(shard: ShardId, timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      let waiting = this.#waiting.get(shard);
+      if (waiting === undefined) {
+        waiting = new Set();
+        this.#waiting.set(shard, waiting);
+      }
+      const wake = (): void => {
+        clearTimeout(timer);
+        this.#waiting.get(shard)?.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, timeoutMs);
+      waiting.add(wake);
+    });
+  }
+
+  /** Wakes everybody. */
+  stop(): void {
+    for (const waiting of this.#waiting.values()) {
+      for (const wake of [...waiting]) {
+        wake();
+      }
+    }
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,110 @@
+import type { MultiRaft } from "../cluster/multiraft/multi-raft.ts";
+import type { Replica } from "../cluster/multiraft/replica.ts";
+import type { ShardId } from "../cluster/types.ts";
+import type { KvStateMachine } from "../storage/kv-state-machine.ts";
+import type { Query, QueryResult } from "../storage/queries.ts";
+import { ServiceError } from "./errors.ts";
+import type { Consistency } from "./http/service.ts";
+
+export interface LocalReadsOptions {
+  readonly multiRaft: MultiRaft;
+  readonly machine: (shard: ShardId) => KvStateMachine | null;
+  readonly clock: () => number;
+  /** Milliseconds since the shard's leader was last heard of by this node. */
+  readonly stalenessMs: (replica: Replica) => number;
+}
+
+/** What a replica of this node answered. */
+export interface LocalRead {
+  readonly value: QueryResult;
+  readonly stalenessMs: number;
+}
+
+/** Reads of shards that this node holds, at every level of consistency. */
+export class LocalReads {
+  readonly #options: LocalReadsOptions;
+
+  constructor(options: LocalReadsOptions) {
+    this.#options = options;
+  }
+
+  /** Whether this node holds a replica that can be read: one that lost its log has nothing to say until it has a snapshot. */
+  hosts(shard: ShardId): boolean {
+    const replica = this.#options.multiRaft.replica(shard);
+    return replica !== null && !replica.raft.isQuarantined;
+  }
+
+  /**
+   * Null when this replica cannot serve it and another may. Throws `overloaded`, or `no_leader` when nobody confirmed the read before
+   * the deadline.
+   */
+  async read(
+    shard: ShardId,
+    query: Query,
+    consistency: Consistency,
+    deadlineMs: number,
+  ): Promise<LocalRead | null> {
+    const replica = this.#options.multiRaft.replica(shard);
+    const machine = this.#options.machine(shard);
+    if (replica === null || machine === null) {
+      return null;
+    }
+    if (!this.#mayAnswerNow(replica, consistency)) {
+      await this.#confirm(shard, deadlineMs);
+      return { value: await machine.query(query), stalenessMs: 0 };
+    }
+    const stalenessMs = consistency.type === "stale" ? this.#options.stalenessMs(replica) : 0;
+    return { value: await machine.query(query), stalenessMs };
+  }
+
+  #mayAnswerNow(replica: Replica, consistency: Consistency): boolean {
+    switch (consistency.type) {
+      case "stale":
+        return true;
+      case "linearizable":
+        return false;
+      case "lease": {
+        const index = replica.raft.leaseRead();
+        return index !== null && replica.machine.appliedIndex >= index;
+      }
+      case "session":
+        return replica.machine.revision >= (consistency.revisions.get(replica.shard) ?? 0);
+    }
+  }
+
+  /** Resolves when a quorum has confirmed that this replica's state is at least as new as now. */
+  #confirm(shard: ShardId, deadlineMs: number): Promise<void> {
+    const { multiRaft, clock } = this.#options;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(noLeader(shard)), Math.max(1, deadlineMs - clock()));
+      const refusal = multiRaft.read(shard, (outcome) => {
+        clearTimeout(timer);
+        if (outcome === "ready") {
+          resolve();
+        } else {
+          reject(noLeader(shard));
+        }
+      });
+      if (refusal === null) {
+        return;
+      }
+      clearTimeout(timer);
+      reject(refusal === "overloaded" ? overloaded(shard) : noLeader(shard));
+    });
+  }
+}
+
+function noLeader(shard: ShardId): ServiceError {
+  return new ServiceError(
+    "no_leader",
+    `no leader of shard ${shard} confirmed the read before its deadline`,
+    { shard, retryAfterMs: 1000 },
+  );
+}
+
+function overloaded(shard: ShardId): ServiceError {
+  return new ServiceError("overloaded", `too many reads wait on shard ${shard}`, {
+    shard,
+    retryAfterMs: 1000,
+  });
+}

@@ -1,0 +1,98 @@
+import type { MultiRaft } from "../cluster/multiraft/multi-raft.ts";
+import type { ForwardRequest, ForwardResponse } from "../cluster/multiraft/transport.ts";
+import type { NodeId } from "../cluster/types.ts";
+import { encodeQueryResult } from "../storage/query-codec.ts";
+import { ServiceError } from "./errors.ts";
+import { decodeForwardedQuery } from "./forwarded-query.ts";
+import type { LeaderWatch } from "./leader-watch.ts";
+import type { LocalReads } from "./local-reads.ts";
+
+export interface RequestServerOptions {
+  readonly multiRaft: MultiRaft;
+  readonly localReads: LocalReads;
+  readonly leaders: LeaderWatch;
+  readonly clock: () => number;
+  /** Epoch since which keys are where they are; requests routed by an older map are refused. */
+  readonly ringEpoch: () => number;
+}
+
+/** Runs what other nodes ask of this one: commands for groups that it leads, reads of shards that it holds. */
+export class RequestServer {
+  readonly #options: RequestServerOptions;
+
+  constructor(options: RequestServerOptions) {
+    this.#options = options;
+  }
+
+  onRequest(from: NodeId, request: ForwardRequest): void {
+    if (request.epoch < this.#options.ringEpoch()) {
+      this.#respond(from, request, "wrong_epoch", nothing);
+      return;
+    }
+    if (request.kind === "write") {
+      this.#propose(from, request);
+      return;
+    }
+    this.#read(from, request).catch((error: unknown) => {
+      const isOverload = error instanceof ServiceError && error.code === "overloaded";
+      this.#respond(from, request, isOverload ? "overloaded" : "not_ready", nothing);
+    });
+  }
+
+  #propose(from: NodeId, request: ForwardRequest): void {
+    const { multiRaft } = this.#options;
+    const refusal = multiRaft.propose(request.shard, request.payload, (outcome) => {
+      switch (outcome.type) {
+        case "applied":
+          this.#respond(from, request, "ok", outcome.result);
+          return;
+        case "dropped":
+          this.#respond(from, request, "not_leader", nothing);
+          return;
+        case "unknown":
+          this.#respond(from, request, "unknown", nothing);
+          return;
+        case "refused":
+          this.#respond(
+            from,
+            request,
+            outcome.reason === "overloaded" ? "overloaded" : "not_leader",
+            nothing,
+          );
+      }
+    });
+    if (refusal !== null) {
+      const status = refusal === "overloaded" ? "overloaded" : "not_leader";
+      this.#respond(from, request, status, nothing);
+    }
+  }
+
+  async #read(from: NodeId, request: ForwardRequest): Promise<void> {
+    const { localReads, clock } = this.#options;
+    const { query, consistency } = decodeForwardedQuery(request.payload, request.shard);
+    const deadlineMs = clock() + request.timeoutMs;
+    const isHere = localReads.hosts(request.shard);
+    const read = isHere
+      ? await localReads.read(request.shard, query, consistency, deadlineMs)
+      : null;
+    if (read === null) {
+      this.#respond(from, request, "not_ready", nothing);
+    } else {
+      this.#respond(from, request, "ok", encodeQueryResult(read.value));
+    }
+  }
+
+  #respond(
+    to: NodeId,
+    request: ForwardRequest,
+    status: ForwardResponse["status"],
+    payload: Uint8Array,
+  ): void {
+    const { multiRaft, leaders } = this.#options;
+    const revision = multiRaft.floor;
+    const leader = leaders.leader(request.shard);
+    multiRaft.respond(to, { id: request.id, status, payload, leader, revision });
+  }
+}
+
+const nothing = new Uint8Array(0);
