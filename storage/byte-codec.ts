@@ -1,135 +1,73 @@
-import { assert } from "../cluster/assert.ts";
+import { StoreFailure } from "./failure.ts";
+import { readU32, readU64 } from "./keys.ts";
 
-/**
- * Why bytes are not what they should be. `truncated`: they end too early; `trailing`: they go on after the end; `malformed`: a field has
- * an impossible value; `unsupported_version`: written by a newer program.
- */
-export type CodecErrorCode = "truncated" | "trailing" | "malformed" | "unsupported_version";
-
-/** Bytes from a peer or a disk that are not in the format. The only error that decoders of this folder throw. */
-export class CodecError extends Error {
-  override readonly name = "CodecError";
-  readonly code: CodecErrorCode;
-
-  constructor(code: CodecErrorCode, detail: string) {
-    super(`${code}: ${detail}`);
-    this.code = code;
-  }
-}
-
-const initialBytes = 16 * 1024;
-/** A scratch buffer that a huge value has made larger than this is not kept. */
-const keptBytesMax = 4 * 1024 * 1024;
-
-/**
- * Writes fields one after the other into a scratch buffer that grows; `take` copies them out: one pass and one allocation per message.
- * Integers are LEB128 (7 bits a byte, low bits first), bytes and strings are preceded by their length.
- */
+/** Builds a record field by field, big-endian. */
 export class ByteWriter {
-  #buffer = Buffer.allocUnsafeSlow(initialBytes);
+  #buffer: Buffer;
   #length = 0;
 
-  get length(): number {
-    return this.#length;
+  constructor(bytesExpected = 128) {
+    this.#buffer = Buffer.allocUnsafe(bytesExpected);
   }
 
-  u8(value: number): void {
+  u8(value: number): this {
     this.#reserve(1);
-    this.#buffer[this.#length++] = value;
+    this.#length = this.#buffer.writeUInt8(value, this.#length);
+    return this;
   }
 
-  /** A safe integer >= 0. */
-  varuint(value: number): void {
-    assert(Number.isSafeInteger(value) && value >= 0, `not an unsigned integer: ${value}`);
-    this.#reserve(8);
-    const buffer = this.#buffer;
-    let rest = value;
-    while (rest >= 0x80) {
-      if (rest < 0x80000000) {
-        buffer[this.#length++] = (rest & 0x7f) | 0x80;
-        rest >>>= 7;
-      } else {
-        buffer[this.#length++] = (rest % 0x80) | 0x80;
-        rest = Math.floor(rest / 0x80);
-      }
-    }
-    buffer[this.#length++] = rest;
+  u32(value: number): this {
+    this.#reserve(4);
+    this.#length = this.#buffer.writeUInt32BE(value, this.#length);
+    return this;
   }
 
-  bool(value: boolean): void {
-    this.u8(value ? 1 : 0);
+  /** A safe integer in 8 bytes. */
+  u64(value: number): this {
+    return this.u32(Math.floor(value / 0x1_0000_0000)).u32(value % 0x1_0000_0000);
   }
 
-  bytes(value: Uint8Array): void {
-    this.varuint(value.length);
-    this.raw(value);
+  raw(bytes: Uint8Array): this {
+    this.#reserve(bytes.length);
+    this.#buffer.set(bytes, this.#length);
+    this.#length += bytes.length;
+    return this;
   }
 
-  /** Bytes without their length. */
-  raw(value: Uint8Array): void {
-    this.#reserve(value.length);
-    this.#buffer.set(value, this.#length);
-    this.#length += value.length;
+  /** Bytes after their length in 4 bytes. */
+  bytes(bytes: Uint8Array): this {
+    return this.u32(bytes.length).raw(bytes);
   }
 
-  string(value: string): void {
-    // Almost all strings are short: their length is written once the bytes are there, in the one byte kept free for it.
-    if (value.length < 0x80 / 3) {
-      this.#reserve(1 + 0x80);
-      const written = this.#buffer.write(value, this.#length + 1, "utf8");
-      this.#buffer[this.#length] = written;
-      this.#length += 1 + written;
-    } else {
-      this.bytes(Buffer.from(value, "utf8"));
-    }
+  /** UTF-8 after its length in 4 bytes. */
+  text(text: string): this {
+    return this.bytes(Buffer.from(text));
   }
 
-  /** What was written, in memory of its own; the writer is empty again. */
-  take(): Uint8Array {
-    const result = Buffer.allocUnsafe(this.#length);
-    this.#buffer.copy(result, 0, 0, this.#length);
-    this.clear();
-    return result;
-  }
-
-  /** Forgets what was written. */
-  clear(): void {
-    this.#length = 0;
-    if (this.#buffer.length > keptBytesMax) {
-      this.#buffer = Buffer.allocUnsafeSlow(initialBytes);
-    }
+  /** What was written: a view that stays valid while nothing more is written. */
+  finish(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
   }
 
   #reserve(count: number): void {
-    const needed = this.#length + count;
-    if (needed <= this.#buffer.length) {
-      return;
+    if (this.#length + count > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#length + count));
+      larger.set(this.#buffer.subarray(0, this.#length), 0);
+      this.#buffer = larger;
     }
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2));
-    this.#buffer.copy(grown, 0, 0, this.#length);
-    this.#buffer = grown;
   }
 }
 
-const shared = new ByteWriter();
-
-/** Runs `write` over the shared scratch buffer and returns the bytes. `write` must not encode anything else meanwhile. */
-export function encodeWith<T>(write: (writer: ByteWriter, value: T) => void, value: T): Uint8Array {
-  // Not empty only after a write that threw: nothing else can be half-way, as writing is synchronous.
-  shared.clear();
-  write(shared, value);
-  return shared.take();
-}
-
-/** Reads fields in the order in which they were written. Byte fields are views of the input, not copies. Throws CodecError only. */
+/** Reads a record field by field. What does not fit throws StoreFailure `corrupt`. */
 export class ByteReader {
-  readonly #bytes: Buffer;
+  readonly #bytes: Uint8Array;
+  readonly #what: string;
   #offset = 0;
 
-  constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.isBuffer(bytes)
-      ? bytes
-      : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  /** @param what names the record in errors */
+  constructor(bytes: Uint8Array, what: string) {
+    this.#bytes = bytes;
+    this.#what = what;
   }
 
   get remaining(): number {
@@ -137,129 +75,49 @@ export class ByteReader {
   }
 
   u8(): number {
-    const value = this.#bytes[this.#offset];
-    if (value === undefined) {
-      throw new CodecError("truncated", "a byte is missing");
+    return this.raw(1)[0] ?? 0;
+  }
+
+  u32(): number {
+    return readU32(this.raw(4), 0);
+  }
+
+  u64(): number {
+    const value = readU64(this.raw(8), 0);
+    if (!Number.isSafeInteger(value)) {
+      throw this.#damaged("a number is too large");
     }
-    this.#offset += 1;
     return value;
   }
 
-  varuint(): number {
-    const first = this.u8();
-    if (first < 0x80) {
-      return first;
+  /** The next `count` bytes: a view. */
+  raw(count: number): Uint8Array {
+    if (count > this.remaining) {
+      throw this.#damaged("it ends too early");
     }
-    let value = first & 0x7f;
-    let scale = 0x80;
-    for (let count = 1; count < 8; count++) {
-      const byte = this.u8();
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) {
-        if (byte === 0 || value > Number.MAX_SAFE_INTEGER) {
-          throw new CodecError("malformed", "an integer is not in its shortest form or too large");
-        }
-        return value;
-      }
-      scale *= 0x80;
-    }
-    throw new CodecError("malformed", "an integer is too long");
-  }
-
-  /** The number of elements that follow, each of at least `elementBytesMin` bytes: bounded by what is there, so safe to allocate for. */
-  count(elementBytesMin: number): number {
-    const count = this.varuint();
-    if (count * elementBytesMin > this.remaining) {
-      throw new CodecError("truncated", `${count} elements do not fit in ${this.remaining} bytes`);
-    }
-    return count;
-  }
-
-  bool(): boolean {
-    const value = this.u8();
-    if (value > 1) {
-      throw new CodecError("malformed", `not a boolean: ${value}`);
-    }
-    return value === 1;
+    this.#offset += count;
+    return this.#bytes.subarray(this.#offset - count, this.#offset);
   }
 
   bytes(): Uint8Array {
-    return this.raw(this.varuint());
+    return this.raw(this.u32());
   }
 
-  /** The next `length` bytes. */
-  raw(length: number): Uint8Array {
-    const start = this.#take(length);
-    return this.#bytes.subarray(start, start + length);
+  text(): string {
+    return Buffer.from(this.bytes()).toString("utf8");
   }
 
-  string(): string {
-    const length = this.varuint();
-    const start = this.#take(length);
-    return this.#bytes.toString("utf8", start, start + length);
+  rest(): Uint8Array {
+    return this.raw(this.remaining);
   }
 
-  /** Nothing may follow. */
   end(): void {
     if (this.remaining !== 0) {
-      throw new CodecError("trailing", `${this.remaining} bytes follow the end`);
+      throw this.#damaged("bytes follow its end");
     }
   }
 
-  #take(length: number): number {
-    const start = this.#offset;
-    if (length > this.#bytes.length - start) {
-      throw new CodecError(
-        "truncated",
-        `${length} bytes are announced, ${this.remaining} are there`,
-      );
-    }
-    this.#offset = start + length;
-    return start;
-  }
-}
-
-/** Decodes all of `bytes` with `read`. */
-export function decodeWith<T>(read: (reader: ByteReader) => T, bytes: Uint8Array): T {
-  const reader = new ByteReader(bytes);
-  const value = read(reader);
-  reader.end();
-  return value;
-}
-
-/** Reads a list: its length, then each element of at least `elementBytesMin` bytes. */
-export function readList<T>(
-  reader: ByteReader,
-  elementBytesMin: number,
-  read: (reader: ByteReader) => T,
-): readonly T[] {
-  const count = reader.count(elementBytesMin);
-  const list: T[] = [];
-  for (let i = 0; i < count; i++) {
-    list.push(read(reader));
-  }
-  return list;
-}
-
-/** Writes a list: its length, then each element. */
-export function writeList<T>(
-  writer: ByteWriter,
-  list: readonly T[],
-  write: (writer: ByteWriter, element: T) => void,
-): void {
-  writer.varuint(list.length);
-  for (const element of list) {
-    write(writer, element);
-  }
-}
-
-/** Reads the format version that every message begins with. */
-export function expectVersion(reader: ByteReader, version: number, what: string): void {
-  const found = reader.u8();
-  if (found !== version) {
-    throw new CodecError(
-      found > version ? "unsupported_version" : "malformed",
-      `${what} has version ${found}, this program reads ${version}`,
-    );
+  #damaged(why: string): StoreFailure {
+    return new StoreFailure("corrupt", `${this.#what} cannot be read: ${why}`);
   }
 }

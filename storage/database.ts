@@ -3,12 +3,12 @@
  * Two implementations pass one contract suite: LevelDB, and memory for tests and simulation.
  *
  * The first write that fails poisons the database: it and every later write reject with a StoreFailure (LevelDB 1.20 otherwise
- * acknowledges synced writes after a disk-full error and loses them).
+ * acknowledges synced writes after a disk-full error and loses them). So does a read that finds damage.
  */
 export interface Database {
   /** The value, or undefined. Blocks the event loop for microseconds; the bytes belong to the caller. */
   getSync(key: Uint8Array, snapshot?: DatabaseSnapshot): Uint8Array | undefined;
-  /** Pairs with `gte <= key < lt`, ascending. Both bounds are required: an unbounded seek walks over tombstones. */
+  /** Pairs with `gte <= key < lt`, ascending, as of now. Both bounds are required: an unbounded seek walks over tombstones. */
   iterate(range: KeyRange, options?: IterateOptions): DatabaseIterator;
   batch(): DatabaseBatch;
   /** Deletes a range in the background thread, unsynced; the event loop goes on. */
@@ -32,15 +32,18 @@ export interface IterateOptions {
   readonly keysOnly?: boolean;
 }
 
+export type DatabasePair = readonly [key: Uint8Array, value: Uint8Array];
+
 /** Must be closed. */
 export interface DatabaseIterator {
-  /** Up to `count` next pairs; empty at the end. */
-  next(count: number): Promise<readonly (readonly [key: Uint8Array, value: Uint8Array])[]>;
+  /** Up to `count` next pairs; fewer when they are large (but one at least); empty at the end. */
+  next(count: number): Promise<readonly DatabasePair[]>;
   close(): Promise<void>;
 }
 
-/** Writes that happen together or not at all, in the order given. Use once. The bytes must not change until written. */
+/** Writes that happen together or not at all, in the order given. Use once. */
 export interface DatabaseBatch {
+  /** Copies both: the caller may reuse its buffers at once. */
   put(key: Uint8Array, value: Uint8Array): void;
   del(key: Uint8Array): void;
   readonly size: number;

@@ -1,0 +1,135 @@
+import { assert } from "../cluster/assert.ts";
+import type { LogStore, RecoveredShard } from "../cluster/multiraft/store.ts";
+import type { ShardId } from "../cluster/types.ts";
+import type { Database, DatabaseBatch, KeyRange } from "./database.ts";
+import { Janitor } from "./janitor.ts";
+import { Generation, rungKey } from "./keys.ts";
+import type { ShardHead } from "./shard-head.ts";
+import { recoverStore } from "./recovery.ts";
+import type { TurnHost } from "./turn-batch.ts";
+import { StorageBatch } from "./turn-batch.ts";
+
+/**
+ * Remembers, outside of the database, how far it is: tells a database whose end was cut off from one that never was longer.
+ * Storage/witness.ts keeps it in a file; a simulated disk may go without.
+ */
+export interface Witness {
+  /** A turn that was durable when it was noted; 0 when nothing is known. */
+  readonly sequence: number;
+  /** Turn `sequence` is durable. Cheap, never fails, may be forgotten by a power loss. */
+  note(sequence: number): void;
+}
+
+/** LogStore over a Database: how it recovers and what it detects is told in storage/README.md. */
+export class DatabaseLogStore implements LogStore {
+  readonly #database: Database;
+  readonly #witness: Witness | null;
+  readonly #janitor: Janitor;
+  readonly #host: TurnHost;
+  readonly #retained = new Map<ShardId, readonly KeyRange[]>();
+  /** Number of the newest turn that was begun; null before `recover`. */
+  #sequence: number | null = null;
+  #generation = 0;
+  #isWriting = false;
+  #hasUnsynced = false;
+
+  constructor(database: Database, witness: Witness | null) {
+    this.#database = database;
+    this.#witness = witness;
+    this.#janitor = new Janitor(database);
+    this.#host = {
+      heads: new Map<ShardId, ShardHead>(),
+      stateGenerations: new Map<ShardId, Generation>(),
+      nextGeneration: () => this.nextGeneration(),
+      releaseRetained: (shard) => this.#releaseRetained(shard),
+      write: (batch, garbage, sync) => this.#write(batch, garbage, sync),
+    };
+  }
+
+  async recover(): Promise<readonly RecoveredShard[]> {
+    assert(this.#sequence === null, "a store recovers once");
+    const recovery = await recoverStore(this.#database, this.#witness?.sequence ?? 0);
+    this.#sequence = recovery.sequence;
+    this.#generation = recovery.generation;
+    for (const [shard, head] of recovery.heads) {
+      this.#host.heads.set(shard, head);
+    }
+    for (const [shard, generation] of recovery.stateGenerations) {
+      this.#host.stateGenerations.set(shard, generation);
+    }
+    for (const [shard, ranges] of recovery.retained) {
+      this.#retained.set(shard, ranges);
+    }
+    for (const range of recovery.garbage) {
+      this.#janitor.schedule(range, recovery.sequence);
+    }
+    this.#noteDurable(recovery.sequence);
+    return recovery.shards;
+  }
+
+  batch(): StorageBatch {
+    return new StorageBatch(this.#host, this.#database.batch());
+  }
+
+  /** A number that no log and no state on this node uses, not even one that is about to be deleted. */
+  nextGeneration(): Generation {
+    assert(this.#sequence !== null, "a store recovers before it is used");
+    this.#generation++;
+    return Generation(this.#generation);
+  }
+
+  /** Deletes in the background what nothing refers to: a staged snapshot that was given up. */
+  discard(range: KeyRange): void {
+    this.#janitor.schedule(range, 0);
+    this.#janitor.advance(this.#sequence ?? 0);
+  }
+
+  /** Resolves when everything that may be deleted has been. Turns go on meanwhile. */
+  async collectGarbage(): Promise<void> {
+    await this.#janitor.idle();
+  }
+
+  /**
+   * Each turn puts its own rung and removes the one before: a turn that got lost in the middle leaves two rungs behind. Two turns in a
+   * row are never both unsynced, so after a power loss no turn can survive one that was lost legitimately.
+   */
+  async #write(batch: DatabaseBatch, garbage: readonly KeyRange[], sync: boolean): Promise<void> {
+    assert(this.#sequence !== null, "a store recovers before it is used");
+    assert(!this.#isWriting, "two turns are never in flight together");
+    if (batch.size === 0 && !(sync && this.#hasUnsynced)) {
+      return;
+    }
+    const previous = this.#sequence;
+    const sequence = previous + 1;
+    const synced = sync || this.#hasUnsynced;
+    batch.put(rungKey(sequence), noBytes);
+    batch.del(rungKey(previous));
+    this.#sequence = sequence;
+    this.#isWriting = true;
+    try {
+      await batch.write(synced);
+    } finally {
+      this.#isWriting = false;
+    }
+    this.#hasUnsynced = !synced;
+    for (const range of garbage) {
+      this.#janitor.schedule(range, sequence);
+    }
+    if (synced) {
+      this.#noteDurable(sequence);
+    }
+  }
+
+  #noteDurable(sequence: number): void {
+    this.#witness?.note(sequence);
+    this.#janitor.advance(sequence);
+  }
+
+  #releaseRetained(shard: ShardId): readonly KeyRange[] {
+    const ranges = this.#retained.get(shard) ?? [];
+    this.#retained.delete(shard);
+    return ranges;
+  }
+}
+
+const noBytes = new Uint8Array(0);
