@@ -2,45 +2,33 @@ import type { Database, KeyRange } from "./database.ts";
 
 /**
  * Deletes what nothing refers to any more, one slice after the other, so that neither the event loop nor a turn's write waits for
- * long. What it has not deleted when the process ends is found again when the store is opened.
+ * long. Its deletions are not synced, and what is left when the process ends is found again when the store is opened.
  */
 export class Janitor {
   readonly #database: Database;
-  readonly #waiting: { readonly after: number; readonly range: KeyRange }[] = [];
+  readonly #waiting: KeyRange[] = [];
   #running: Promise<void> | null = null;
-  #durable = 0;
 
   constructor(database: Database) {
     this.#database = database;
   }
 
-  /** Deletes the range once turn `after` is durable: deletions that outlive the reason for them would look like a hole. */
-  schedule(range: KeyRange, after: number): void {
-    this.#waiting.push({ after, range });
+  /** Nothing durable refers to these keys, and nothing will be written to them again. */
+  schedule(range: KeyRange): void {
+    this.#waiting.push(range);
+    this.#running ??= this.#run();
   }
 
-  /** Turns up to `sequence` are durable. */
-  advance(sequence: number): void {
-    this.#durable = sequence;
-    this.#running ??= this.#isDue() ? this.#run() : null;
-  }
-
-  /** Resolves when nothing is left that may be deleted now. */
+  /** Resolves when nothing is left to delete. */
   async idle(): Promise<void> {
     await this.#running;
   }
 
-  #isDue(): boolean {
-    return this.#waiting.some(({ after }) => after <= this.#durable);
-  }
-
   async #run(): Promise<void> {
     try {
-      while (this.#isDue()) {
-        const due = this.#waiting.findIndex(({ after }) => after <= this.#durable);
-        for (const { range } of this.#waiting.splice(due, 1)) {
-          await clearInSlices(this.#database, range);
-        }
+      for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+        await clearInSlices(this.#database, next);
+        this.#waiting.shift();
       }
     } catch {
       // The database is closed or has failed. Every write says so to the host, and opening it again finds what is left.

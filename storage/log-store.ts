@@ -4,14 +4,14 @@ import type { ShardId } from "../cluster/types.ts";
 import type { Database, DatabaseBatch, KeyRange } from "./database.ts";
 import { Janitor } from "./janitor.ts";
 import { Generation, rungKey } from "./keys.ts";
-import type { ShardHead } from "./shard-head.ts";
 import { recoverStore } from "./recovery.ts";
+import type { ShardHead } from "./shard-head.ts";
 import type { TurnHost } from "./turn-batch.ts";
 import { StorageBatch } from "./turn-batch.ts";
 
 /**
  * Remembers, outside of the database, how far it is: tells a database whose end was cut off from one that never was longer.
- * Storage/witness.ts keeps it in a file; a simulated disk may go without.
+ * storage/witness.ts keeps it in a file; a database in memory goes without.
  */
 export interface Witness {
   /** A turn that was durable when it was noted; 0 when nothing is known. */
@@ -20,7 +20,7 @@ export interface Witness {
   note(sequence: number): void;
 }
 
-/** LogStore over a Database: how it recovers and what it detects is told in storage/README.md. */
+/** LogStore over a Database. What it detects when it is opened, and how, is told in storage/README.md. */
 export class DatabaseLogStore implements LogStore {
   readonly #database: Database;
   readonly #witness: Witness | null;
@@ -31,7 +31,6 @@ export class DatabaseLogStore implements LogStore {
   #sequence: number | null = null;
   #generation = 0;
   #isWriting = false;
-  #hasUnsynced = false;
 
   constructor(database: Database, witness: Witness | null) {
     this.#database = database;
@@ -42,7 +41,7 @@ export class DatabaseLogStore implements LogStore {
       stateGenerations: new Map<ShardId, Generation>(),
       nextGeneration: () => this.nextGeneration(),
       releaseRetained: (shard) => this.#releaseRetained(shard),
-      write: (batch, garbage, sync) => this.#write(batch, garbage, sync),
+      write: (batch, garbage) => this.#write(batch, garbage),
     };
   }
 
@@ -60,10 +59,8 @@ export class DatabaseLogStore implements LogStore {
     for (const [shard, ranges] of recovery.retained) {
       this.#retained.set(shard, ranges);
     }
-    for (const range of recovery.garbage) {
-      this.#janitor.schedule(range, recovery.sequence);
-    }
-    this.#noteDurable(recovery.sequence);
+    this.#witness?.note(recovery.sequence);
+    recovery.garbage.forEach((range) => this.#janitor.schedule(range));
     return recovery.shards;
   }
 
@@ -80,8 +77,7 @@ export class DatabaseLogStore implements LogStore {
 
   /** Deletes in the background what nothing refers to: a staged snapshot that was given up. */
   discard(range: KeyRange): void {
-    this.#janitor.schedule(range, 0);
-    this.#janitor.advance(this.#sequence ?? 0);
+    this.#janitor.schedule(range);
   }
 
   /** Resolves when everything that may be deleted has been. Turns go on meanwhile. */
@@ -90,39 +86,27 @@ export class DatabaseLogStore implements LogStore {
   }
 
   /**
-   * Each turn puts its own rung and removes the one before: a turn that got lost in the middle leaves two rungs behind. Two turns in a
-   * row are never both unsynced, so after a power loss no turn can survive one that was lost legitimately.
+   * Each turn puts its own rung and removes the one before: a turn that got lost in the middle leaves two rungs behind.
+   *
+   * Every turn is synced, also one that nothing waits for. LevelDB does not sync a log file when it goes on to the next one, so an
+   * unsynced turn at the end of one file can be lost by a power failure although synced turns in the next file survive.
    */
-  async #write(batch: DatabaseBatch, garbage: readonly KeyRange[], sync: boolean): Promise<void> {
+  async #write(batch: DatabaseBatch, garbage: readonly KeyRange[]): Promise<void> {
     assert(this.#sequence !== null, "a store recovers before it is used");
     assert(!this.#isWriting, "two turns are never in flight together");
-    if (batch.size === 0 && !(sync && this.#hasUnsynced)) {
-      return;
-    }
     const previous = this.#sequence;
     const sequence = previous + 1;
-    const synced = sync || this.#hasUnsynced;
     batch.put(rungKey(sequence), noBytes);
     batch.del(rungKey(previous));
     this.#sequence = sequence;
     this.#isWriting = true;
     try {
-      await batch.write(synced);
+      await batch.write(true);
     } finally {
       this.#isWriting = false;
     }
-    this.#hasUnsynced = !synced;
-    for (const range of garbage) {
-      this.#janitor.schedule(range, sequence);
-    }
-    if (synced) {
-      this.#noteDurable(sequence);
-    }
-  }
-
-  #noteDurable(sequence: number): void {
     this.#witness?.note(sequence);
-    this.#janitor.advance(sequence);
+    garbage.forEach((range) => this.#janitor.schedule(range));
   }
 
   #releaseRetained(shard: ShardId): readonly KeyRange[] {

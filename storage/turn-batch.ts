@@ -37,8 +37,8 @@ export interface TurnHost {
   nextGeneration(): Generation;
   /** What was kept of a quarantined replica for inspection; it may go once the replica has a new log. */
   releaseRetained(shard: ShardId): readonly KeyRange[];
-  /** Writes the batch; deletes `garbage` after the batch has become durable. */
-  write(batch: DatabaseBatch, garbage: readonly KeyRange[], sync: boolean): Promise<void>;
+  /** Makes the batch durable; deletes `garbage` afterwards. */
+  write(batch: DatabaseBatch, garbage: readonly KeyRange[]): Promise<void>;
 }
 
 /**
@@ -163,12 +163,16 @@ export class StorageBatch implements TurnBatch {
     this.#batch.del(appliedKey(shard));
   }
 
-  async write(sync: boolean): Promise<void> {
+  /** Synced, whatever `sync` says: see DatabaseLogStore. A turn that nothing waits for is better put off than written unsynced. */
+  async write(_sync: boolean): Promise<void> {
+    if (this.isEmpty) {
+      return;
+    }
     for (const shard of this.#touched) {
       this.#batch.put(headKey(shard), encodeShardHead(shard, this.#head(shard)));
     }
     this.#touched.clear();
-    await this.#host.write(this.#batch, this.#garbage, sync);
+    await this.#host.write(this.#batch, this.#garbage);
   }
 
   #head(shard: ShardId): ShardHead {

@@ -38,8 +38,9 @@ export interface TurnBatch {
   /** Number of entries that were appended, for metrics. */
   readonly entryCount: number;
   /**
-   * Resolves when the batch is applied and, with `sync`, when it is on the disk's platter. Rejects once and for all when it is not:
-   * see the poison rule above.
+   * Resolves when the batch is applied and, with `sync`, when it is on the disk's platter. Without it the store may sync all the same:
+   * a batch that nothing waits for is better put off and joined with the next one. Rejects once and for all when it is not written: see
+   * the poison rule above.
    */
   write(sync: boolean): Promise<void>;
 }
