@@ -1,7 +1,7 @@
 import { unreachable } from "../assert.ts";
 import { ShardId } from "../types.ts";
 import type { NodeId } from "../types.ts";
-import { isCount, mapLimits, whatIsWrong } from "./map-check.ts";
+import { isCount, mapLimits, whatIsWrong, whatIsWrongWithMembers } from "./map-check.ts";
 import { planPlacement } from "./placement.ts";
 import type { RoutingRule } from "./routing.ts";
 import { chooseTokens } from "./tokens.ts";
@@ -89,29 +89,29 @@ export type MapChange =
  * options, in whatever order of nodes, make the same map.
  */
 export function foundingMap(options: FoundingOptions): MapResult {
-  const { shardCount, tokensPerShard } = options;
+  const { clusterId, replicationFactor, tokensPerShard, shardCount } = options;
   if (!isCount(shardCount, mapLimits.dataShards)) {
     return refused(`shard count must be 1 to ${mapLimits.dataShards}, not ${shardCount}`);
   }
-  if (!isCount(tokensPerShard, mapLimits.tokensPerShard)) {
-    return refused(
-      `tokens per shard must be 1 to ${mapLimits.tokensPerShard}, not ${tokensPerShard}`,
-    );
+  const members: ClusterMap = {
+    epoch: 1,
+    clusterId,
+    replicationFactor,
+    tokensPerShard,
+    nodes: sortedBy(options.nodes, (node) => node.id).map((node) => ({ ...node, state: "active" })),
+    shards: [],
+    routing: [],
+  };
+  const reason = whatIsWrongWithMembers(members);
+  if (reason !== null) {
+    return refused(reason);
   }
   const joining = Array.from({ length: shardCount }, () => ({ weight: 1, count: tokensPerShard }));
   const shards = [[], ...chooseTokens([], joining)].map((tokens, id): ShardRecord => {
     return { id: ShardId(id), voters: [], learners: [], weight: 1, tokens };
   });
-  const unplaced: ClusterMap = {
-    epoch: 1,
-    clusterId: options.clusterId,
-    replicationFactor: options.replicationFactor,
-    tokensPerShard,
-    nodes: sortedBy(options.nodes, (node) => node.id).map((node) => ({ ...node, state: "active" })),
-    shards,
-    routing: [],
-  };
-  return checked({ ...unplaced, shards: withReplicas(shards, planPlacement(unplaced)) });
+  const replicas = planPlacement({ ...members, shards });
+  return checked({ ...members, shards: withReplicas(shards, replicas) });
 }
 
 /** The next map, at the next epoch, or why the change is not possible. */

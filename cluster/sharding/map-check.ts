@@ -30,7 +30,12 @@ export function isCount(value: number, max: number): boolean {
 
 /** The first thing that makes a map unusable, as a sentence, or null. Never throws: maps come from peers and disks. */
 export function whatIsWrong(map: ClusterMap): string | null {
-  return wrongHead(map) ?? wrongNodes(map.nodes) ?? wrongShards(map) ?? wrongRouting(map);
+  return whatIsWrongWithMembers(map) ?? wrongShards(map) ?? wrongRouting(map);
+}
+
+/** The same for a map that has no shards yet: its numbers and its nodes. */
+export function whatIsWrongWithMembers(map: ClusterMap): string | null {
+  return wrongHead(map) ?? wrongNodes(map.nodes);
 }
 
 function wrongHead(map: ClusterMap): string | null {

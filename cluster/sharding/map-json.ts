@@ -1,3 +1,4 @@
+import { assert } from "../assert.ts";
 import { isNodeId, NodeId, ShardId } from "../types.ts";
 import type { ClusterMap, MapResult, NodeRecord, NodeState, ShardRecord } from "./cluster-map.ts";
 import { whatIsWrong } from "./map-check.ts";
@@ -38,10 +39,8 @@ export function decodeMap(bytes: Uint8Array): MapResult {
     const reason = whatIsWrong(map);
     return reason === null ? { type: "ok", map } : { type: "refused", reason };
   } catch (error) {
-    if (error instanceof Malformed) {
-      return { type: "refused", reason: `not a cluster map: ${error.message}` };
-    }
-    throw error;
+    assert(error instanceof Malformed, `parsing a map threw ${String(error)}`);
+    return { type: "refused", reason: `not a cluster map: ${error.message}` };
   }
 }
 

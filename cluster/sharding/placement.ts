@@ -7,7 +7,7 @@ import type { ClusterMap, NodeRecord, ShardRecord, ShardReplicas } from "./clust
 export const metaVotersMax = 7;
 
 /**
- * Where all replicas should be, for the nodes that are `active` now. What it promises, most important first:
+ * Where all replicas should be, for the nodes of a valid map that are `active` now. What it promises, most important first:
  * - never two replicas of a shard on one node; as many voters as the replication factor asks, or one on every node;
  * - a shard's voters are spread over zones as evenly as possible: two in one zone only when there are too few zones or nodes elsewhere;
  * - nodes hold equally many voters, plus or minus one where the zones permit it;
