@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { MethodDefinition } from "@grpc/grpc-js";
 import { loadSync, type MessageTypeDefinition } from "@grpc/proto-loader";
+import { unreachable } from "../assert.ts";
 import type { Hello, SnapshotHeader } from "../multiraft/transport.ts";
 import {
   isNodeId,
@@ -23,7 +24,8 @@ export interface Open {
 /** One message of a Snapshot call. */
 export type SnapshotPart =
   | { readonly type: "header"; readonly header: SnapshotHeader }
-  | { readonly type: "data"; readonly data: Uint8Array };
+  | { readonly type: "data"; readonly data: Uint8Array }
+  | { readonly type: "end" };
 
 /** The receiver has staged all of a snapshot: there is nothing more to say. */
 export type SnapshotResult = Record<string, never>;
@@ -73,10 +75,7 @@ export const peerMethods = {
     path: `${servicePath}Snapshot`,
     requestStream: true,
     responseStream: false,
-    requestSerialize: (part) =>
-      chunkType.serialize(
-        part.type === "data" ? { data: part.data } : { header: fromHeader(part.header) },
-      ),
+    requestSerialize: (part) => chunkType.serialize(fromSnapshotPart(part)),
     requestDeserialize: (bytes) => toSnapshotPart(chunkType.deserialize(bytes)),
     responseSerialize: () => resultType.serialize({}),
     responseDeserialize: () => ({}),
@@ -152,6 +151,19 @@ function toHello(fields: Fields): Hello {
   };
 }
 
+function fromSnapshotPart(part: SnapshotPart): Fields {
+  switch (part.type) {
+    case "header":
+      return { header: fromHeader(part.header) };
+    case "data":
+      return { data: part.data };
+    case "end":
+      return { end: {} };
+    default:
+      return unreachable(part);
+  }
+}
+
 function fromHeader(header: SnapshotHeader): Fields {
   return { shard: header.shard, term: header.term, snapshot: { ...header.snapshot } };
 }
@@ -160,6 +172,9 @@ function toSnapshotPart(fields: Fields): SnapshotPart {
   const data = fields["data"];
   if (data instanceof Uint8Array) {
     return { type: "data", data };
+  }
+  if (fields["end"] !== undefined) {
+    return { type: "end" };
   }
   const header = fieldsOf(fields["header"]);
   const shard = numberOf(header, "shard");

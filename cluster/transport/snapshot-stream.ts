@@ -66,6 +66,7 @@ export async function sendSnapshot(options: SendSnapshotOptions): Promise<void> 
       }
     }
     stall.moved();
+    call.write({ type: "end" });
     call.end();
     await answered.promise;
   } finally {
@@ -121,6 +122,9 @@ async function* receivedChunks(
     stall.moved();
     const next = await parts.next();
     if (next.done === true) {
+      throw new TransportError("the sender has given the snapshot up");
+    }
+    if (next.value.type === "end") {
       return;
     }
     if (next.value.type !== "data") {

@@ -93,16 +93,18 @@ export class WireWriter {
 
   #varint(value: number): void {
     const buffer = this.#buffer;
+    let position = this.#length;
     let rest = value;
     while (rest > 0x7fffffff) {
-      buffer[this.#length++] = (rest % 128) | 0x80;
+      buffer[position++] = (rest % 128) | 0x80;
       rest = Math.floor(rest / 128);
     }
     while (rest > 0x7f) {
-      buffer[this.#length++] = (rest & 0x7f) | 0x80;
+      buffer[position++] = (rest & 0x7f) | 0x80;
       rest >>>= 7;
     }
-    buffer[this.#length++] = rest;
+    buffer[position] = rest;
+    this.#length = position + 1;
   }
 
   #padLength(offset: number, length: number): void {
