@@ -6,6 +6,7 @@
  * - `locked`: another process uses the directory.
  * - `wrong_cluster`, `wrong_node`: the directory belongs to someone else.
  * - `newer_format`: written by a newer version of Flotilla.
+ * - `bad_snapshot`: received bytes are not a snapshot that can be installed; the store itself is fine.
  * - `closed`: used after close; a bug or a shutdown in progress.
  */
 export type StoreFailureCode =
@@ -18,6 +19,7 @@ export type StoreFailureCode =
   | "wrong_cluster"
   | "wrong_node"
   | "newer_format"
+  | "bad_snapshot"
   | "closed";
 
 /** The only error that storage/ throws for causes outside the program. The message says what, why and what to do next. */
@@ -57,6 +59,7 @@ const advice: Readonly<Record<StoreFailureCode, string>> = {
   wrong_cluster: "the directory belongs to another cluster; choose another directory",
   wrong_node: "the directory belongs to another node; choose another directory",
   newer_format: "a newer version of Flotilla wrote it; start that version",
+  bad_snapshot: "the bytes are not a snapshot that can be installed; send it again",
   closed: "the store is closed",
 };
 
