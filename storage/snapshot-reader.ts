@@ -92,10 +92,16 @@ class StateSnapshot implements SnapshotReader {
   async *#steps(): AsyncGenerator<readonly DatabasePair[]> {
     const range = prefixRange(statePrefix(this.#shard, this.#applied.generation));
     const iterator = this.#database.iterate(range, { snapshot: this.#snapshot });
-    let next = iterator.next(pairsPerStep);
+    const step = (): Promise<readonly DatabasePair[]> => {
+      const pairs = iterator.next(pairsPerStep);
+      // Whoever awaits it sees the error; until somebody does, it is not an unhandled one.
+      pairs.catch(() => undefined);
+      return pairs;
+    };
+    let next = step();
     try {
       for (let pairs = await next; pairs.length > 0; pairs = await next) {
-        next = iterator.next(pairsPerStep);
+        next = step();
         yield pairs;
       }
     } finally {
