@@ -41,7 +41,12 @@ test("hash32 gives the published values of well-known texts", () => {
 });
 
 test("hash32 of a range equals hash32 of a copy of that range, whatever surrounds it", () => {
-  const range = fc.tuple(fc.uint8Array({ maxLength: 300, size: "max" }), fc.nat(300), fc.nat(300), fc.nat());
+  const range = fc.tuple(
+    fc.uint8Array({ maxLength: 300, size: "max" }),
+    fc.nat(300),
+    fc.nat(300),
+    fc.nat(),
+  );
   fc.assert(
     fc.property(range, ([outer, a, b, seed]) => {
       const start = Math.min(a, b, outer.length);
