@@ -85,7 +85,7 @@ export class ByteWriter {
   }
 
   /** What was written, in memory of its own; the writer is empty again. */
-  take(): Uint8Array {
+  take(): Buffer {
     const result = Buffer.allocUnsafe(this.#length);
     this.#buffer.copy(result, 0, 0, this.#length);
     this.clear();
@@ -115,11 +115,23 @@ const shared = new ByteWriter();
 
 /** Runs `write` over the shared scratch buffer and returns the bytes. `write` must not encode anything else meanwhile. */
 export function encodeWith<T>(write: (writer: ByteWriter, value: T) => void, value: T): Uint8Array {
+  return encodeRecordWith(write, value, noBytes);
+}
+
+/** The same, with `tail` at the end: room for a seal (checksum.ts). */
+export function encodeRecordWith<T>(
+  write: (writer: ByteWriter, value: T) => void,
+  value: T,
+  tail: Uint8Array,
+): Buffer {
   // Not empty only after a write that threw: nothing else can be half-way, as writing is synchronous.
   shared.clear();
   write(shared, value);
+  shared.raw(tail);
   return shared.take();
 }
+
+const noBytes = new Uint8Array(0);
 
 /** Reads fields in the order in which they were written. Byte fields are views of the input, not copies. Throws CodecError only. */
 export class ByteReader {
