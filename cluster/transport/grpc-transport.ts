@@ -25,6 +25,7 @@ import { openMetadata, readOpen, refusal } from "./handshake.ts";
 import { channelOptions, defaultLimits, type TransportLimits } from "./limits.ts";
 import { PeerLink } from "./peer-link.ts";
 import { peerMethods, type Open, type SnapshotPart, type SnapshotResult } from "./peer-proto.ts";
+import { probe } from "./probe.ts";
 import { receiveSnapshot, sendSnapshot, TransportError } from "./snapshot-stream.ts";
 
 export interface GrpcTransportOptions {
@@ -99,7 +100,7 @@ export class GrpcTransport implements Transport {
     for (const [id, link] of this.#links) {
       if (!wanted.has(id)) {
         this.#links.delete(id);
-        const wasConnected = link.status().isConnected;
+        const wasConnected = link.isConnected;
         void link.close({ reason: "not_a_peer", detail: `${id} is no longer a peer` });
         if (wasConnected) {
           this.#handlers?.onPeerDisconnected(id, "lost");
@@ -129,8 +130,8 @@ export class GrpcTransport implements Transport {
     signal: AbortSignal,
   ): Promise<void> {
     const link = this.#links.get(to);
-    if (link === undefined) {
-      throw new TransportError(`snapshot to ${to}: it is not a peer`);
+    if (link === undefined || !link.isConnected) {
+      throw new TransportError(`snapshot to ${to}: not connected`);
     }
     await sendSnapshot({
       address: link.address,
@@ -144,7 +145,12 @@ export class GrpcTransport implements Transport {
     });
   }
 
-  hello(address: string, own: Hello, timeoutMs: number): Promise<Hello> {
+  async hello(address: string, own: Hello, timeoutMs: number): Promise<Hello> {
+    const deadline = Date.now() + timeoutMs;
+    const found = await probe(address, timeoutMs, this.#stopping.signal);
+    if (found !== "answered") {
+      throw new TransportError(`hello to ${address}: ${found}`);
+    }
     const { promise, resolve, reject } = Promise.withResolvers<Hello>();
     const client = openClient(address, this.#credentials, this.#limits);
     const { path, requestSerialize, responseDeserialize } = peerMethods.hello;
@@ -157,7 +163,6 @@ export class GrpcTransport implements Transport {
         resolve(theirs);
       }
     };
-    const deadline = Date.now() + timeoutMs;
     client.makeUnaryRequest(
       path,
       requestSerialize,
@@ -219,10 +224,19 @@ export class GrpcTransport implements Transport {
       answer({ code: status.RESOURCE_EXHAUSTED, details });
     } else {
       this.#snapshotReceives++;
-      await receiveSnapshot(call, answer, this.#limits, async (header, chunks) => {
-        await this.#handlers?.onSnapshot(open.hello.nodeId, header, chunks);
-      });
-      this.#snapshotReceives--;
+      try {
+        await receiveSnapshot({
+          call,
+          answer,
+          limits: this.#limits,
+          signal: this.#stopping.signal,
+          handle: async (header, chunks) => {
+            await this.#handlers?.onSnapshot(open.hello.nodeId, header, chunks);
+          },
+        });
+      } finally {
+        this.#snapshotReceives--;
+      }
     }
   }
 

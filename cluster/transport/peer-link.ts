@@ -42,6 +42,7 @@ interface Outage {
 export class PeerLink {
   readonly #options: PeerLinkOptions;
   readonly #id: NodeId;
+  readonly #ownId: NodeId;
   #address: string;
   #session: Session | null = null;
   #isClosed = false;
@@ -65,6 +66,7 @@ export class PeerLink {
   constructor(options: PeerLinkOptions) {
     this.#options = options;
     this.#id = options.peer.id;
+    this.#ownId = options.own().nodeId;
     this.#address = options.peer.address;
   }
 
@@ -75,6 +77,10 @@ export class PeerLink {
 
   get address(): string {
     return this.#address;
+  }
+
+  get isConnected(): boolean {
+    return this.#session !== null;
   }
 
   /** The next attempt goes there, at once when there is no connection. A working connection stays: it proves that the peer is alive. */
@@ -96,8 +102,7 @@ export class PeerLink {
       this.#droppedFrames++;
       return false;
     }
-    const route = { from: this.#options.own().nodeId, to: this.#id };
-    const bytes = encodeFrame(frame, route);
+    const bytes = encodeFrame(frame, { from: this.#ownId, to: this.#id });
     if (bytes.length > this.#options.limits.frameBytesMax) {
       const parts = splitFrame(frame);
       if (parts === null) {
@@ -128,7 +133,7 @@ export class PeerLink {
       return reason;
     }
     if (this.#isOpening && this.#isPreferredDialler()) {
-      return `${this.#options.own().nodeId} is dialling ${this.#id}: that stream goes first`;
+      return `${this.#ownId} is dialling ${this.#id}: that stream goes first`;
     }
     accept();
     this.#connect(call, open.hello, () => {});
@@ -149,7 +154,7 @@ export class PeerLink {
   status(): PeerStatus {
     return {
       address: this.#address,
-      isConnected: this.#session !== null,
+      isConnected: this.isConnected,
       queuedBytes: this.#session?.queuedBytes ?? 0,
       sentFrames: this.#sentFrames,
       sentBytes: this.#sentBytes,
@@ -163,7 +168,7 @@ export class PeerLink {
 
   /** When both dial at the same moment, the stream of the node with the smaller id stays. */
   #isPreferredDialler(): boolean {
-    return this.#options.own().nodeId < this.#id;
+    return this.#ownId < this.#id;
   }
 
   #refusal(open: Open): string | null {
@@ -195,7 +200,7 @@ export class PeerLink {
     const session: Session = new Session({
       call,
       theirs,
-      route: { from: this.#id, to: this.#options.own().nodeId },
+      route: { from: this.#id, to: this.#ownId },
       limits: this.#options.limits,
       release,
       onFrame: (frame, bytes) => {
@@ -276,14 +281,14 @@ export class PeerLink {
     // The other side's dial is as good as ours; leaving it the first moments after a break keeps both from dialling at once.
     const isFree = this.#isPreferredDialler() || this.#outage === null;
     const mayDial = isFree || this.#attempts >= quickPausesMs.length;
-    if (result === "accepted" && mayDial) {
+    if (result === "answered" && mayDial) {
       this.#dial();
-    } else {
-      if (result !== "accepted") {
-        this.#noteProblem(`connection ${result}`);
-      }
-      this.#tryAgain();
+      return;
     }
+    if (result !== "answered") {
+      this.#noteProblem(`connecting to ${this.#address}: ${result}`);
+    }
+    this.#tryAgain();
   }
 
   #tryAgain(): void {

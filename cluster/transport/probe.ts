@@ -2,12 +2,14 @@ import { connect } from "node:net";
 
 /**
  * What a bare TCP connection attempt found.
- * - `accepted`: somebody listens there
+ * - `answered`: a process listens there and has said something; an HTTP/2 server speaks first. That the kernel accepts is not enough: it
+ *   does so for a paused process too, and for one that is just dying.
  * - `refused`: the machine answers, and nobody listens: the process is not there
+ * - `closed`: accepted, and closed before a word was said
  * - `unreachable`: the name does not resolve, or no route leads to the address
  * - `silent`: no answer in time
  */
-export type ProbeResult = "accepted" | "refused" | "unreachable" | "silent";
+export type ProbeResult = "answered" | "refused" | "closed" | "unreachable" | "silent";
 
 /** A `host:port` in its parts; IPv6 addresses in brackets. Null when it is malformed. */
 export function parseAddress(address: string): { host: string; port: number } | null {
@@ -42,17 +44,20 @@ export function probe(
   const onAbort = () => finish("silent");
   const timer = setTimeout(() => finish("silent"), timeoutMs);
   signal.addEventListener("abort", onAbort);
-  socket.once("connect", () => finish("accepted"));
+  socket.once("data", () => finish("answered"));
+  socket.once("end", () => finish("closed"));
   socket.on("error", (error) => finish(classify(error)));
   return promise;
 }
 
-const refusals = new Set(["ECONNREFUSED", "ECONNRESET"]);
+const resultOfCode = new Map<string, ProbeResult>([
+  ["ECONNREFUSED", "refused"],
+  ["ECONNRESET", "closed"],
+  ["EPIPE", "closed"],
+  ["ETIMEDOUT", "silent"],
+]);
 
 function classify(error: Error): ProbeResult {
   const code = "code" in error ? String(error.code) : "";
-  if (code === "ETIMEDOUT") {
-    return "silent";
-  }
-  return refusals.has(code) ? "refused" : "unreachable";
+  return resultOfCode.get(code) ?? "unreachable";
 }

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { status, type ServerReadableStream, type sendUnaryData } from "@grpc/grpc-js";
+import { InvariantViolation } from "../assert.ts";
 import type { Hello, SnapshotHeader } from "../multiraft/transport.ts";
 import type { NodeId } from "../types.ts";
 import type { PeerCredentials } from "./credentials.ts";
@@ -77,16 +78,22 @@ export async function sendSnapshot(options: SendSnapshotOptions): Promise<void> 
   }
 }
 
+export interface ReceiveSnapshotOptions {
+  readonly call: ServerReadableStream<SnapshotPart, SnapshotResult>;
+  readonly answer: sendUnaryData<SnapshotResult>;
+  readonly limits: TransportLimits;
+  /** This node is stopping. */
+  readonly signal: AbortSignal;
+  readonly handle: (header: SnapshotHeader, chunks: AsyncIterable<Uint8Array>) => Promise<void>;
+}
+
 /** Receives one Snapshot call whose sender has been checked. Answers the call in every case. */
-export async function receiveSnapshot(
-  call: ServerReadableStream<SnapshotPart, SnapshotResult>,
-  answer: sendUnaryData<SnapshotResult>,
-  limits: TransportLimits,
-  handle: (header: SnapshotHeader, chunks: AsyncIterable<Uint8Array>) => Promise<void>,
-): Promise<void> {
-  const stall = new StallTimer(limits.snapshotStallMs, () =>
-    call.destroy(new TransportError("the snapshot does not move")),
-  );
+export async function receiveSnapshot(options: ReceiveSnapshotOptions): Promise<void> {
+  const { call, answer, limits, signal, handle } = options;
+  const giveUp = (why: string) => call.destroy(new TransportError(why));
+  const stall = new StallTimer(limits.snapshotStallMs, () => giveUp("the snapshot does not move"));
+  const onStop = () => giveUp("the receiver is stopping");
+  signal.addEventListener("abort", onStop);
   try {
     const parts: AsyncIterator<SnapshotPart> = call[Symbol.asyncIterator]();
     const first = await parts.next();
@@ -96,10 +103,14 @@ export async function receiveSnapshot(
     await handle(first.value.header, receivedChunks(parts, stall));
     answer(null, {});
   } catch (error) {
+    if (error instanceof InvariantViolation) {
+      throw error;
+    }
     const details = error instanceof Error ? error.message : String(error);
     answer({ code: status.ABORTED, details });
   } finally {
     stall.clear();
+    signal.removeEventListener("abort", onStop);
   }
 }
 

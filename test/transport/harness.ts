@@ -47,6 +47,7 @@ export class TestNode {
   readonly id: NodeId;
   readonly transport: Transport;
   readonly events: TestEvent[] = [];
+  readonly #frames: Frame[] = [];
   readonly #address: () => string;
   readonly #own: () => Hello;
   readonly #seen = new EventEmitter();
@@ -101,7 +102,7 @@ export class TestNode {
   }
 
   frames(): readonly Frame[] {
-    return this.events.flatMap((event) => (event.type === "frame" ? [event.frame] : []));
+    return this.#frames;
   }
 
   problemWith(peer: TestNode): string | null {
@@ -144,6 +145,9 @@ export class TestNode {
 
   #note(event: TestEvent): void {
     this.events.push(event);
+    if (event.type === "frame") {
+      this.#frames.push(event.frame);
+    }
     this.#seen.emit("event");
   }
 }

@@ -168,6 +168,20 @@ function identityTests(makeNetwork: () => MakeTransport): void {
 }
 
 function lifeTests(makeNetwork: () => MakeTransport): void {
+  test("five nodes that start at the same moment are all connected to each other", async (t) => {
+    const start = starter(t, makeNetwork);
+    const ids = ["n1", "n2", "n3", "n4", "n5"];
+    const nodes = await Promise.all(ids.map((id) => start({ id })));
+    await connect(...nodes);
+    for (const from of nodes) {
+      for (const to of nodes.filter((node) => node !== from)) {
+        const seen = to.frames().length;
+        assert.equal(from.transport.send(to.id, numberedFrame(1)), true);
+        await to.until("the frame", () => to.frames().length > seen);
+      }
+    }
+  });
+
   test("a node that stops is gone at once, and connects again when it is back", async (t) => {
     const start = starter(t, makeNetwork);
     const n1 = await start({ id: "n1" });
@@ -313,6 +327,26 @@ function snapshotTests(makeNetwork: () => MakeTransport): void {
     };
     const sent = n1.transport.sendSnapshot(n2.id, header, chunksOf(1_000, 50_000), abort.signal);
     await Promise.all([assert.rejects(sent), assert.rejects(received.promise)]);
+  });
+
+  test("a node that stops in the middle of a snapshot fails it on both sides", async (t) => {
+    const [n1, n2] = await pair(t, makeNetwork);
+    const received = Promise.withResolvers<void>();
+    let stopped: Promise<void> | null = null;
+    n2.onSnapshot = async (_from, _header, parts) => {
+      try {
+        for await (const _part of parts) {
+          stopped ??= n2.transport.stop();
+        }
+        received.resolve();
+      } catch (error) {
+        received.reject(error);
+        throw error;
+      }
+    };
+    const sent = n1.transport.sendSnapshot(n2.id, header, chunksOf(1_000, 50_000), never);
+    await Promise.all([assert.rejects(sent), assert.rejects(received.promise)]);
+    await stopped;
   });
 
   test("too many snapshots at a time are refused", async (t) => {
