@@ -173,7 +173,7 @@ function declareProcess(declare: Declarer) {
     ),
     traceSpans: declare.counter(
       "trace_spans_total",
-      "Spans by fate: exported, dropped (queue full), failed (collector refused or unreachable).",
+      "Trace spans by fate: exported, failed (the collector refused them or was not there).",
       ["result"],
     ),
   };

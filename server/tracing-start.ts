@@ -1,0 +1,43 @@
+import { Tracer } from "./tracing.ts";
+
+/** Tracing while it is on. */
+export interface Tracing {
+  readonly tracer: Tracer;
+  /** Sends what is queued, and ends. */
+  stop(): Promise<void>;
+}
+
+export interface TracingOptions {
+  readonly nodeId: string;
+  readonly version: string;
+  /** Share of the requests without a traceparent of their own that are traced. */
+  readonly sampleRatio: number;
+  readonly onResult: (result: "exported" | "failed", spans: number, error: Error | null) => void;
+}
+
+/**
+ * Turns tracing on when the environment names a collector (OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT); null
+ * otherwise, and then nothing of OpenTelemetry is loaded. Throws when the optional packages were not installed.
+ */
+export async function startTracing(options: TracingOptions): Promise<Tracing | null> {
+  // Read here and not by server/config.ts: these are OpenTelemetry's own variables, and its SDK reads the rest of them itself.
+  const { env } = process;
+  const endpoint = env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] ?? env["OTEL_EXPORTER_OTLP_ENDPOINT"];
+  if (endpoint === undefined || endpoint === "") {
+    return null;
+  }
+  const { OtlpExporter } = await import("./otlp-exporter.ts").catch((cause: unknown) => {
+    throw new Error(
+      "OTEL_EXPORTER_OTLP_ENDPOINT is set but the OpenTelemetry packages are missing: install without --omit=optional",
+      { cause },
+    );
+  });
+  const exporter = new OtlpExporter(options);
+  const tracer = new Tracer({
+    export: (span) => exporter.export(span),
+    sampleRatio: options.sampleRatio,
+    random: Math.random,
+    now: () => performance.timeOrigin + performance.now(),
+  });
+  return { tracer, stop: () => exporter.stop() };
+}
