@@ -1,6 +1,9 @@
 import { credentials, ServerCredentials, type ChannelCredentials } from "@grpc/grpc-js";
 
-/** How peers prove who they are. The only place that makes gRPC credentials: encryption between peers comes in here. */
+/**
+ * How peers prove who they are. The only place that makes gRPC credentials: encryption between peers comes in here. Mind probe.ts
+ * then: it relies on a server that speaks first, which a TLS server does not.
+ */
 export interface PeerCredentials {
   readonly server: ServerCredentials;
   readonly channel: ChannelCredentials;

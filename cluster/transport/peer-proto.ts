@@ -40,7 +40,6 @@ if (!existsSync(protoPath)) {
 const definition = loadSync(protoPath, { longs: Number, enums: Number, keepCase: false });
 
 const packagePrefix = "flotilla.peer.v1.";
-const identityType = messageType("Identity");
 const openType = messageType("Open");
 const helloRequestType = messageType("HelloRequest");
 const helloResponseType = messageType("HelloResponse");
@@ -91,11 +90,6 @@ export function encodeOpen(open: Open): Buffer {
 export function decodeOpen(bytes: Buffer): Open {
   const fields = deserialize(openType, bytes);
   return { hello: toHello(fieldsOf(fields["identity"])), target: stringOf(fields, "target") };
-}
-
-/** Bytes of an identity alone: for tests that want to see it as others do. */
-export function encodeIdentity(hello: Hello): Buffer {
-  return identityType.serialize(fromHello(hello));
 }
 
 function messageType(name: string): MessageTypeDefinition<Fields, Fields> {
