@@ -80,7 +80,9 @@ export class LevelDatabase implements Database {
         highWaterMarkBytes: iteratorBytes,
         ...(snapshot === undefined ? {} : { snapshot: levelSnapshot(snapshot) }),
       });
-      return new LevelDatabaseIterator(iterator, (error) => this.#poison("reading from", error));
+      return new LevelDatabaseIterator(iterator, keysOnly === true, (error) =>
+        this.#poison("reading from", error),
+      );
     } catch (error) {
       throw this.#poison("reading from", error);
     }
@@ -142,6 +144,8 @@ export class LevelDatabase implements Database {
 /** Bytes that one step of an iterator may fetch: larger steps mean fewer trips to the thread pool. */
 const iteratorBytes = 1024 * 1024;
 
+const noBytes = new Uint8Array(0);
+
 type Writer = (write: () => Promise<void>) => Promise<void>;
 
 class LevelDatabaseBatch implements DatabaseBatch {
@@ -172,19 +176,24 @@ class LevelDatabaseBatch implements DatabaseBatch {
 
 class LevelDatabaseIterator implements DatabaseIterator {
   readonly #iterator: LevelIterator<Level, Uint8Array, Uint8Array>;
+  readonly #keysOnly: boolean;
   readonly #poison: (error: unknown) => StoreFailure;
 
   constructor(
     iterator: LevelIterator<Level, Uint8Array, Uint8Array>,
+    keysOnly: boolean,
     poison: (error: unknown) => StoreFailure,
   ) {
     this.#iterator = iterator;
+    this.#keysOnly = keysOnly;
     this.#poison = poison;
   }
 
   async next(count: number): Promise<readonly DatabasePair[]> {
     try {
-      return await this.#iterator.nextv(count);
+      const pairs = await this.#iterator.nextv(count);
+      // LevelDB's binding leaves values that were not asked for undefined.
+      return this.#keysOnly ? pairs.map(([key]) => [key, noBytes]) : pairs;
     } catch (error) {
       throw this.#poison(error);
     }
