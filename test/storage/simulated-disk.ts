@@ -33,8 +33,11 @@ export class SimulatedDisk {
       put(batch, key, value);
     }
     await batch.write(true);
-    this.#live = new LiveDatabase(memory, (operations, sync) => this.#write(operations, sync));
-    return this.#live;
+    const live = new LiveDatabase(memory, (operations, sync) =>
+      this.#write(live, operations, sync),
+    );
+    this.#live = live;
+    return live;
   }
 
   /** Pulls the plug. Each unsynced batch survives by chance, whatever happened to those before it: blocks are written in any order. */
@@ -48,15 +51,13 @@ export class SimulatedDisk {
     this.#unsynced = [];
   }
 
-  async #write(operations: readonly Operation[], sync: boolean): Promise<void> {
-    const live = this.#live;
+  async #write(live: LiveDatabase, operations: readonly Operation[], sync: boolean): Promise<void> {
+    checkAlive(live);
     this.#unsynced.push(operations);
     for (let step = 0; step < writeSteps; step++) {
       await Promise.resolve();
     }
-    if (live?.isDead === true) {
-      throw new StoreFailure("closed", "the power failed");
-    }
+    checkAlive(live);
     if (sync) {
       this.#unsynced.forEach((each) => this.#image.push(...each));
       this.#unsynced = [];
@@ -66,6 +67,12 @@ export class SimulatedDisk {
 
 /** Turns of the microtask queue that a write takes: a power failure can come in between. */
 const writeSteps = 5;
+
+function checkAlive(live: LiveDatabase): void {
+  if (live.isDead) {
+    throw new StoreFailure("closed", "the power failed");
+  }
+}
 
 class LiveDatabase implements Database {
   readonly #memory: MemoryDatabase;
