@@ -1,3 +1,4 @@
+import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { assert } from "../assert.ts";
 import type { Frame, Hello, Peer, PeerStatus } from "../multiraft/transport.ts";
 import type { UnreachableEvidence } from "../raft/ready.ts";
@@ -27,6 +28,9 @@ export interface PeerLinkOptions {
 
 /** Pauses before the first attempts after a break: a dying process may still accept for a moment, and then refuses. */
 const quickPausesMs = [0, 10, 30, 60];
+
+/** The dialler's first frame: it has accepted the answer to its handshake. */
+const confirmation = Buffer.alloc(0);
 
 /** Between a break and the next connection: what is known of why. */
 interface Outage {
@@ -122,21 +126,37 @@ export class PeerLink {
   }
 
   /**
-   * The peer has dialled us. Null: the stream is this link's session now. Otherwise why not, as a sentence.
+   * The peer has dialled us. Null: the stream will be this link's session as soon as the peer has accepted our answer too. Otherwise why
+   * not, as a sentence.
    *
    * @param accept answers the handshake; called before anything else is done with the stream
    */
-  accept(call: StreamCall, open: Open, accept: () => void): string | null {
+  accept(call: ServerDuplexStream<Buffer, Buffer>, open: Open, accept: () => void): string | null {
     const reason = this.#refusal(open);
     if (reason !== null) {
       this.#noteProblem(`refused its stream: ${reason}`);
       return reason;
     }
-    if (this.#isOpening && this.#isPreferredDialler()) {
-      return `${this.#ownId} is dialling ${this.#id}: that stream goes first`;
+    if (this.#isOpening) {
+      if (this.#isPreferredDialler()) {
+        return `${this.#ownId} is dialling ${this.#id}: that stream goes first`;
+      }
+      this.#cancelAttempt?.();
+      this.#tryAgain();
     }
     accept();
-    this.#connect(call, open.hello, () => {});
+    const hangUp = () => call.end();
+    const timer = setTimeout(hangUp, this.#options.limits.handshakeTimeoutMs).unref();
+    call.once("end", hangUp);
+    call.once("data", () => {
+      clearTimeout(timer);
+      call.off("end", hangUp);
+      if (this.#isClosed || this.#refusal(open) !== null) {
+        hangUp();
+      } else {
+        this.#connect(call, open.hello, () => {});
+      }
+    });
     return null;
   }
 
@@ -310,6 +330,7 @@ export class PeerLink {
           this.#isOpening = false;
           const reason = this.#refusal(open);
           if (reason === null) {
+            call.write(confirmation);
             this.#connect(call, open.hello, release);
           } else {
             release();

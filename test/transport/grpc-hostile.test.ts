@@ -15,7 +15,7 @@ import { startGrpc } from "./grpc-harness.ts";
 import { connect, type TestNode } from "./harness.ts";
 
 /** A Stream to `node` in the name of `peer`, for sending what no transport would send. */
-async function openRaw(t: TestContext, node: TestNode, peer: TestNode) {
+async function openRaw(t: TestContext, node: TestNode, peer: TestNode, confirms = true) {
   const limits = { ...defaultLimits, receiveBytesMax: 64 * 2 ** 20 };
   const client = openClient(node.address, insecurePeerCredentials(), limits);
   const { path, requestSerialize, responseDeserialize } = peerMethods.stream;
@@ -27,6 +27,9 @@ async function openRaw(t: TestContext, node: TestNode, peer: TestNode) {
     client.close();
   });
   await once(call, "metadata");
+  if (confirms) {
+    call.write(Buffer.alloc(0));
+  }
   return call;
 }
 
@@ -56,6 +59,17 @@ test("bytes that are no frame end the stream with a reason on both sides", async
   assert.equal(received.type === "close" && received.close.reason, "bad_frame");
   await n1.until("the end", () => n1.count("lost", n2) === 1);
   assert.match(n1.events.map((e) => ("problem" in e ? e.problem : "")).join(), /bad_frame/);
+  await expectHealthy(n1, n2);
+});
+
+test("a stream whose dialler does not confirm is closed and never counts", async (t) => {
+  const n1 = await startGrpc(t, { id: "n1" }, { handshakeTimeoutMs: 100 });
+  const n2 = await startGrpc(t, { id: "n2" });
+  n1.transport.setPeers([{ id: n2.id, address: "127.0.0.1:1" }]);
+  const call = await openRaw(t, n1, n2, false);
+  call.resume();
+  await once(call, "end");
+  assert.equal(n1.count("connected", n2), 0);
   await expectHealthy(n1, n2);
 });
 

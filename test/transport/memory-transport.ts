@@ -81,7 +81,7 @@ export class MemoryNetwork {
     return this.#listeners.get(address) ?? null;
   }
 
-  /** Connects whoever wants to be connected and can be. */
+  /** Connects whoever wants to be connected and can be. Nobody tries again by itself: call it when an identity has changed. */
   reconsider(): void {
     for (const transport of [...this.#listeners.values()]) {
       for (const peer of transport.peers()) {

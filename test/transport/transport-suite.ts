@@ -130,7 +130,8 @@ function identityTests(makeNetwork: () => MakeTransport): void {
     n1.transport.setPeers([n1.peer, n2.peer]);
     n2.transport.setPeers([n1.peer, n2.peer]);
     await n1.until("the reason at n1", () => /n2 was wiped/.test(n1.problemWith(n2) ?? ""));
-    assert.equal(n1.count("connected", n2), 0);
+    await n2.until("the reason at n2", () => /n2 was wiped/.test(n2.problemWith(n1) ?? ""));
+    assert.deepEqual([n1.count("connected", n2), n2.count("connected", n1)], [0, 0]);
   });
 
   test("a newer incarnation takes over, and the older one cannot come back", async (t) => {
