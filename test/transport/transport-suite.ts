@@ -12,8 +12,11 @@ export function testTransport(name: string, makeNetwork: () => MakeTransport): v
   describe(`Transport contract: ${name}`, () => {
     frameTests(makeNetwork);
     identityTests(makeNetwork);
+    incarnationTests(makeNetwork);
     lifeTests(makeNetwork);
+    addressTests(makeNetwork);
     snapshotTests(makeNetwork);
+    snapshotFailureTests(makeNetwork);
   });
 }
 
@@ -133,7 +136,9 @@ function identityTests(makeNetwork: () => MakeTransport): void {
     await n2.until("the reason at n2", () => /n2 was wiped/.test(n2.problemWith(n1) ?? ""));
     assert.deepEqual([n1.count("connected", n2), n2.count("connected", n1)], [0, 0]);
   });
+}
 
+function incarnationTests(makeNetwork: () => MakeTransport): void {
   test("a newer incarnation takes over, and the older one cannot come back", async (t) => {
     const start = starter(t, makeNetwork);
     const n1 = await start({ id: "n1" });
@@ -200,7 +205,9 @@ function lifeTests(makeNetwork: () => MakeTransport): void {
     await back.until("a frame", () => back.frames().length === 1);
     assert.equal(n1.transport.status().get(n2.id)?.reconnects, 1);
   });
+}
 
+function addressTests(makeNetwork: () => MakeTransport): void {
   test("a node that moves is found at its new address", async (t) => {
     const start = starter(t, makeNetwork);
     const n1 = await start({ id: "n1" });
@@ -255,6 +262,9 @@ function lifeTests(makeNetwork: () => MakeTransport): void {
 
 const header: SnapshotHeader = { shard: ShardId(3), term: 9, snapshot: snapshotMetadata };
 
+/** Of a snapshot that nobody gives up. */
+const never = new AbortController().signal;
+
 async function* chunksOf(count: number, bytes: number, onChunk: () => void = () => {}) {
   for (let position = 0; position < count; position++) {
     onChunk();
@@ -265,8 +275,6 @@ async function* chunksOf(count: number, bytes: number, onChunk: () => void = () 
 }
 
 function snapshotTests(makeNetwork: () => MakeTransport): void {
-  const never = new AbortController().signal;
-
   test("a snapshot arrives byte for byte, whatever the size of its chunks", async (t) => {
     const [n1, n2] = await pair(t, makeNetwork);
     const sizes = [1, 0, 256 * 1024, 256 * 1024 + 1, 1_000_000];
@@ -310,7 +318,9 @@ function snapshotTests(makeNetwork: () => MakeTransport): void {
     await n1.transport.sendSnapshot(n2.id, header, chunks, never);
     assert.ok(furthestAhead < (count * bytes) / 2, `${furthestAhead} bytes ahead`);
   });
+}
 
+function snapshotFailureTests(makeNetwork: () => MakeTransport): void {
   test("a snapshot that its sender gives up ends on both sides", async (t) => {
     const [n1, n2] = await pair(t, makeNetwork);
     const abort = new AbortController();
