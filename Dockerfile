@@ -20,8 +20,10 @@ ARG COMMIT=unknown
 # UV_THREADPOOL_SIZE: the store syncs on libuv's threads, four would queue behind each other.
 ENV NODE_ENV=production \
     UV_THREADPOOL_SIZE=16 \
-    FLOTILLA_COMMIT=${COMMIT} \
-    FLOTILLA_DATA_DIR=/var/lib/flotilla
+    GIT_COMMIT=${COMMIT} \
+    FLOTILLA_DATA=/var/lib/flotilla \
+    FLOTILLA_HTTP_HOST=0.0.0.0 \
+    FLOTILLA_PEER_HOST=0.0.0.0
 RUN install -d -o node -g node /var/lib/flotilla
 WORKDIR /opt/flotilla
 COPY package.json ./
