@@ -1,4 +1,4 @@
-import { assert } from "./assert.ts";
+import { assert, InvariantViolation } from "./assert.ts";
 
 /** A nominal type: the same bytes at run time, another type for the compiler. */
 export type Brand<T, Name extends string> = T & { readonly __brand: Name };
@@ -38,18 +38,25 @@ export function ShardId(value: number): ShardId {
 }
 
 export function Term(value: number): Term {
-  assert(Number.isSafeInteger(value) && value >= 0, `term out of range: ${value}`);
+  assertCount("term", value);
   return value as Term;
 }
 
 export function LogIndex(value: number): LogIndex {
-  assert(Number.isSafeInteger(value) && value >= 0, `log index out of range: ${value}`);
+  assertCount("log index", value);
   return value as LogIndex;
 }
 
 export function Revision(value: number): Revision {
-  assert(Number.isSafeInteger(value) && value >= 0, `revision out of range: ${value}`);
+  assertCount("revision", value);
   return value as Revision;
+}
+
+/** Like `assert`, but spells out its message only when it fails: these constructors run several times per request. */
+function assertCount(what: string, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new InvariantViolation(`${what} out of range: ${value}`);
+  }
 }
 
 /** The shard that replicates the cluster map. */
