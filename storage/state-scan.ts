@@ -84,8 +84,8 @@ function pushRow(rows: StateRow[], { key, record }: OverlayRow): void {
 
 /** Table and key of a state key as a string of one UTF-16 unit per byte: compares like the bytes. */
 export function stateRowId(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString(
-    "latin1",
-    statePrefixBytes,
-  );
+  const buffer = Buffer.isBuffer(key)
+    ? key
+    : Buffer.from(key.buffer, key.byteOffset, key.byteLength);
+  return buffer.toString("latin1", statePrefixBytes);
 }

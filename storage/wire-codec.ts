@@ -40,7 +40,7 @@ export class ByteWriter {
 
   /** A safe integer >= 0. */
   varuint(value: number): void {
-    assert(Number.isSafeInteger(value) && value >= 0, `not an unsigned integer: ${value}`);
+    assert(Number.isSafeInteger(value) && value >= 0, "an unsigned integer is out of range");
     this.#reserve(8);
     const buffer = this.#buffer;
     let rest = value;
