@@ -33,7 +33,7 @@ export class SimulatedDisk {
       put(batch, key, value);
     }
     await batch.write(true);
-    const live = new LiveDatabase(memory, (operations, sync) =>
+    const live: LiveDatabase = new LiveDatabase(memory, (operations, sync) =>
       this.#write(live, operations, sync),
     );
     this.#live = live;
