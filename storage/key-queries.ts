@@ -98,8 +98,8 @@ export class KeyQueries {
   ): Promise<boolean> {
     const scan = this.#store.scan(range.table, range.start, range.end);
     try {
-      for (let step = firstStep; ; step = rowsPerStep) {
-        const rows = await scan.next(Math.min(step, range.limit + 1));
+      for (;;) {
+        const rows = await scan.next(Math.min(rowsPerStep, range.limit + 1));
         if (rows.length === 0) {
           return false;
         }
@@ -130,9 +130,8 @@ export class KeyQueries {
   }
 }
 
-/** The first step is small in case that values are large; a step is also bounded in bytes by the database. */
-const firstStep = 100;
-const rowsPerStep = 1000;
+/** One trip to the database for the usual limits, and one row more tells whether any follow. The database bounds a step in bytes. */
+const rowsPerStep = 1024;
 const noBytes = new Uint8Array(0);
 
 /** The end of the range of keys that begin with `prefix`; null when it is the table's end. */
