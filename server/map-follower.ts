@@ -98,7 +98,8 @@ export function configurationOf(shard: ShardRecord): Configuration {
   };
 }
 
-function desiredReplicas(map: ClusterMap): ReadonlyMap<ShardId, DesiredReplicas> {
+/** Where the map wants each shard's replicas. */
+export function desiredReplicas(map: ClusterMap): ReadonlyMap<ShardId, DesiredReplicas> {
   return new Map(map.shards.map(({ id, voters, learners }) => [id, { voters, learners }]));
 }
 

@@ -108,6 +108,10 @@ export class MultiRaft {
     return { sending: this.#snapshots.sendingCount, receiving: this.#snapshots.receivingCount };
   }
 
+  isReceivingSnapshot(shard: ShardId): boolean {
+    return this.#snapshots.isReceiving(shard);
+  }
+
   /** Brings a replica into being, durably; it lives when the next batch is written. Does nothing when it exists. */
   create(replica: NewReplica): void {
     if (this.#replicas.has(replica.shard) || this.#creating.has(replica.shard)) {
@@ -261,6 +265,7 @@ export class MultiRaft {
       return;
     }
     this.#housekeeping.tick(elapsedTicks);
+    this.#turn.flushState();
     this.#heartbeatIn -= elapsedTicks;
     if (this.#heartbeatIn <= 0) {
       this.#heartbeatIn = this.#options.raft.heartbeatTicks;
@@ -309,6 +314,7 @@ export class MultiRaft {
       machine,
       recovered,
       encodePayload,
+      retainedBytes: () => limits.retainedBytes / Math.max(1, this.#replicas.size),
     });
     this.#turn.raiseFloor(machine.revision);
     this.#replicas.set(recovered.shard, replica);
@@ -346,7 +352,8 @@ export class MultiRaft {
     }
     this.#leaders.set(replica.shard, { leader, term });
     replica.reads.release();
-    if (known?.leader !== leader || leader !== null) {
+    const isNewTermOfLeader = leader !== null && known?.term !== term;
+    if ((known?.leader ?? null) !== leader || isNewTermOfLeader) {
       this.#options.events.onLeaderChange(replica.shard, leader, term);
     }
   }

@@ -34,7 +34,7 @@ export interface MultiRaftLimits {
   readonly queuedReadsMax: number;
   /** A read whose round has brought no answer for this long asks again: question or answer may be lost. */
   readonly readRetryMs: number;
-  /** Log bytes and entries of one shard that are kept after they are applied, for followers that lag a little. */
+  /** Applied log that is kept for followers that lag a little: bytes of the whole node, entries of one shard. */
   readonly retainedBytes: number;
   readonly retainedEntries: number;
   readonly snapshotChunkBytes: number;

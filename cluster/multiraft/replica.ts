@@ -24,6 +24,8 @@ export interface ReplicaOptions {
   readonly machine: StateMachine;
   readonly recovered: RecoveredShard;
   readonly encodePayload: (floor: Revision, commands: readonly Uint8Array[]) => Uint8Array;
+  /** This replica's part of the node's bytes for applied log. */
+  readonly retainedBytes: () => number;
 }
 
 /** A snapshot whose bytes are on disk under a new generation and that Raft has been told of. */
@@ -63,7 +65,10 @@ export class Replica {
     this.proposals = new Proposals(options.limits);
     this.reads = new Reads(options.limits.queuedReadsMax);
     this.#encodePayload = options.encodePayload;
-    this.#retention = new LogRetention(options.limits);
+    this.#retention = new LogRetention({
+      retainedBytes: options.retainedBytes,
+      retainedEntries: options.limits.retainedEntries,
+    });
     this.#configuration = recovered.configuration;
     this.#durableApplied = recovered.appliedIndex;
     this.#stagingApplied = recovered.appliedIndex;
@@ -135,6 +140,11 @@ export class Replica {
   /** Whether a batch would carry anything of this replica. */
   get hasWrite(): boolean {
     return this.#write !== null || this.machine.isDirty || this.#compactionIndex() !== null;
+  }
+
+  /** Whether somebody waits for the batch: it holds entries, a vote, a snapshot. State that was applied can be applied again. */
+  get hasUrgentWrite(): boolean {
+    return this.#write !== null;
   }
 
   /** Puts this replica's part into the turn's batch; true when the batch must be synced because of it. */

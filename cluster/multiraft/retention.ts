@@ -1,8 +1,9 @@
 import type { Entry } from "../types.ts";
 import { LogIndex } from "../types.ts";
 
+/** How much applied log one replica keeps. The bytes are asked for anew: replicas share what the node has for all. */
 export interface RetentionLimits {
-  readonly retainedBytes: number;
+  readonly retainedBytes: () => number;
   readonly retainedEntries: number;
 }
 
@@ -30,7 +31,7 @@ export class LogRetention {
     this.#bytes += entry.payload.length;
     this.#entries += 1;
     const isFull =
-      this.#bytes >= this.#limits.retainedBytes || this.#entries >= this.#limits.retainedEntries;
+      this.#bytes >= this.#limits.retainedBytes() || this.#entries >= this.#limits.retainedEntries;
     if (isFull) {
       this.#compactable = this.#segmentEnd;
       this.#segmentEnd = entry.index;

@@ -32,6 +32,10 @@ export class Snapshots {
     return this.#receiving.size;
   }
 
+  isReceiving(shard: ShardId): boolean {
+    return this.#receiving.has(shard);
+  }
+
   /** Raft wants `to` to have a snapshot. At most one transfer per replica and peer, and a bounded number per node; over that, Raft asks again. */
   send(replica: Replica, to: NodeId): void {
     const key = `${replica.shard}/${to}`;

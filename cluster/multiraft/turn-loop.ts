@@ -33,10 +33,13 @@ export class TurnLoop {
   readonly #dirty = new Set<Replica>();
   /** Pumped while the disk was busy: they have their say again when it is free. */
   readonly #waitingForDisk = new Set<Replica>();
+  /** Applied, with nothing that anybody waits for: their state goes with the next batch, at the latest at the next tick. */
+  readonly #unhurried = new Set<Replica>();
   #creating: NewReplica[] = [];
   #removing: ShardId[] = [];
   #floor = toRevision(0);
   #isScheduled = false;
+  #isFlushDue = false;
   #isStopped = false;
   #writeStartedMs: number | null = null;
   #idle: (() => void)[] = [];
@@ -67,6 +70,14 @@ export class TurnLoop {
     this.schedule();
   }
 
+  /** Time has passed: what was applied and not written yet is written now. */
+  flushState(): void {
+    if (this.#unhurried.size > 0) {
+      this.#isFlushDue = true;
+      this.schedule();
+    }
+  }
+
   /** Runs a turn soon. */
   schedule(): void {
     if (this.#isScheduled || this.#isStopped) {
@@ -87,6 +98,7 @@ export class TurnLoop {
   remove(replica: Replica): void {
     this.#dirty.delete(replica);
     this.#waitingForDisk.delete(replica);
+    this.#unhurried.delete(replica);
     this.#removing.push(replica.shard);
     this.schedule();
   }
@@ -151,7 +163,19 @@ export class TurnLoop {
   }
 
   #write(candidates: readonly Replica[]): void {
-    const replicas = candidates.filter((replica) => replica.hasWrite);
+    let isUrgent = this.#creating.length > 0 || this.#removing.length > 0 || this.#isFlushDue;
+    for (const replica of candidates) {
+      isUrgent ||= replica.hasUrgentWrite;
+      if (replica.hasWrite) {
+        this.#unhurried.add(replica);
+      }
+    }
+    if (!isUrgent) {
+      return;
+    }
+    this.#isFlushDue = false;
+    const replicas = [...this.#unhurried].filter((replica) => replica.hasWrite);
+    this.#unhurried.clear();
     if (replicas.length === 0 && this.#creating.length === 0 && this.#removing.length === 0) {
       return;
     }

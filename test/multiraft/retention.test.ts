@@ -9,7 +9,7 @@ function apply(retention: LogRetention, index: number, bytes: number): void {
 }
 
 test("between one and two segments of applied log are kept, counted in entries", () => {
-  const retention = new LogRetention({ retainedBytes: 1e9, retainedEntries: 10 });
+  const retention = new LogRetention({ retainedBytes: () => 1e9, retainedEntries: 10 });
   for (let index = 1; index <= 100; index += 1) {
     apply(retention, index, 1);
     const kept = index - retention.compactableIndex;
@@ -19,7 +19,7 @@ test("between one and two segments of applied log are kept, counted in entries",
 });
 
 test("large entries are counted in bytes", () => {
-  const retention = new LogRetention({ retainedBytes: 100, retainedEntries: 1e9 });
+  const retention = new LogRetention({ retainedBytes: () => 100, retainedEntries: 1e9 });
   for (let index = 1; index <= 9; index += 1) {
     apply(retention, index, 50);
   }

@@ -1,0 +1,125 @@
+import { MultiRaft } from "../cluster/multiraft/multi-raft.ts";
+import type { MultiRaftEvents, MultiRaftLimits } from "../cluster/multiraft/options.ts";
+import type { StateMachine } from "../cluster/multiraft/state-machine.ts";
+import type { Transport } from "../cluster/multiraft/transport.ts";
+import type { ClusterMap } from "../cluster/sharding/cluster-map.ts";
+import { metaShard, type ShardId } from "../cluster/types.ts";
+import type { Database } from "../storage/database.ts";
+import { encodeEntryPayload } from "../storage/entry-payload.ts";
+import { KvStateMachine } from "../storage/kv-state-machine.ts";
+import { DatabaseLogStore, type Witness } from "../storage/log-store.ts";
+import { MetaStateMachine } from "../storage/meta-state-machine.ts";
+import { stateLimits } from "../storage/state-limits.ts";
+import type { Config } from "./config.ts";
+import type { WatchHub } from "./watch-hub.ts";
+
+const MiB = 1024 * 1024;
+
+export interface GroupsOptions {
+  readonly config: Config;
+  readonly database: Database;
+  readonly witness: Witness | null;
+  readonly transport: Transport;
+  readonly hub: WatchHub;
+  readonly events: MultiRaftEvents;
+  readonly onMap: (map: ClusterMap) => void;
+  readonly clock: () => number;
+  readonly schedule: (run: () => void) => void;
+  readonly random: () => number;
+}
+
+/** The node's groups with their state machines, joined to storage and transport. */
+export class Groups {
+  readonly multiRaft: MultiRaft;
+  readonly store: DatabaseLogStore;
+  readonly #options: GroupsOptions;
+  readonly #machines = new Map<ShardId, KvStateMachine>();
+  #meta: MetaStateMachine | null = null;
+
+  constructor(options: GroupsOptions) {
+    this.#options = options;
+    this.store = new DatabaseLogStore(options.database, options.witness);
+    const { config, transport, events, clock, schedule, random } = options;
+    this.multiRaft = new MultiRaft({
+      nodeId: config.nodeId,
+      raft: {
+        electionTicks: config.electionTicks,
+        electionJitterTicks: config.electionJitterTicks,
+        heartbeatTicks: config.heartbeatTicks,
+        fastElectionJitterTicks: 1,
+        electionPriorityDelayTicks: 0,
+        inflightMessagesMax: config.inflightMessagesMax,
+        inflightBytesMax: config.inflightBytesPerFollowerMax,
+        appendBytesMax: config.appendBytesMax,
+        uncommittedBytesMax: config.uncommittedBytesMax,
+        pendingReadsMax: 4096,
+        leaseMarginTicks: Math.max(1, Math.floor(config.electionTicks / 10)),
+      },
+      limits: groupLimits(config),
+      store: this.store,
+      openStateMachine: (shard) => this.#open(shard),
+      transport,
+      encodePayload: encodeEntryPayload,
+      clock,
+      schedule,
+      random,
+      events,
+    });
+  }
+
+  /** The state of a data shard's replica here; null when there is none. */
+  machine(shard: ShardId): KvStateMachine | null {
+    return this.#machines.get(shard) ?? null;
+  }
+
+  /** The map as this node has applied it; null before the founding, or without a replica of the meta shard. */
+  get map(): ClusterMap | null {
+    return this.#meta?.map ?? null;
+  }
+
+  #open(shard: ShardId): StateMachine {
+    const { database, hub, onMap, clock } = this.#options;
+    if (shard === metaShard) {
+      this.#meta = new MetaStateMachine({ database, store: this.store, onMap });
+      return this.#meta;
+    }
+    const machine = new KvStateMachine({
+      database,
+      store: this.store,
+      shard,
+      limits: stateLimits,
+      deadlines: {
+        clock,
+        checkpointIntervalMs: 10_000,
+        checkpointRecordsMax: 1024,
+        reofferMs: 2000,
+        graceMs: 500,
+      },
+      history: { eventsMax: 20_000, bytesMax: 8 * MiB },
+      onChanges: (index, events) => hub.publish({ shard, index, events }),
+    });
+    this.#machines.set(shard, machine);
+    return machine;
+  }
+}
+
+function groupLimits(config: Config): MultiRaftLimits {
+  const electionMs = config.electionTicks * config.tickMs;
+  return {
+    queuedCommandsMax: config.inflightRequestsMax,
+    queuedBytesMax: config.uncommittedBytesMax,
+    entryCommandsMax: 512,
+    entryBytesMax: config.appendBytesMax,
+    queuedReadsMax: config.inflightRequestsMax,
+    readRetryMs: electionMs,
+    retainedBytes: config.logRetainedBytes,
+    retainedEntries: config.logRetainedEntries,
+    snapshotChunkBytes: config.snapshotChunkBytes,
+    snapshotSendsMax: 2,
+    stuckWriteMs: electionMs,
+    quiesceTicks: 2 * config.electionTicks,
+    silentPeerTicks: Math.max(3, 3 * config.heartbeatTicks),
+    superviseTicks: Math.max(1, Math.floor(config.electionTicks / 4)),
+    rebalanceTicks: 5 * config.electionTicks,
+  };
+}
