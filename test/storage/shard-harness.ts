@@ -122,10 +122,15 @@ export class ShardHarness {
   /** Proposes and applies what is due; returns it. */
   runDue(limit = 1000): readonly Command[] {
     const due = this.#machine.dueCommands(limit);
+    this.applyDue(due);
+    return due.map((bytes) => decodeCommandEnvelope(bytes).command);
+  }
+
+  /** Applies what `dueCommands` gave, as one entry. */
+  applyDue(due: readonly Uint8Array[]): void {
     if (due.length > 0) {
       this.applyEntry(encodeEntryPayload(Revision(0), due));
     }
-    return due.map((bytes) => decodeCommandEnvelope(bytes).command);
   }
 
   /** Asks for due commands every 100 ms, as a leader does, until `untilMs`. */
