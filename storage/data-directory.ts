@@ -53,7 +53,8 @@ export class DataDirectory {
     const { path } = options;
     const store = join(path, "store");
     try {
-      await mkdir(path, { recursive: true });
+      // Node reports a read-only file system as ENOENT when it makes parents; asked for one directory it tells the truth.
+      await mkdir(path, { recursive: true }).catch(() => mkdir(path));
     } catch (error) {
       throw storeFailure(`making the directory ${path}`, error);
     }
