@@ -1,5 +1,6 @@
 import type { NodeId, ShardId } from "../cluster/types.ts";
 import type { ForwardRequest, ForwardResponse } from "../cluster/multiraft/transport.ts";
+import type { Timer, Timers } from "./timers.ts";
 
 /** What came of sending a request to another node. `lost`: no answer; the other node may or may not have acted. */
 export type ForwardOutcome =
@@ -18,16 +19,18 @@ export interface ForwardCall {
 interface Pending {
   readonly to: NodeId;
   readonly done: (outcome: ForwardOutcome) => void;
-  readonly timer: NodeJS.Timeout;
+  readonly timer: Timer;
 }
 
 /** Requests that other nodes work on for us, each with a deadline. A broken connection ends its requests at once. */
 export class Forwarder {
   readonly #send: (to: NodeId, request: ForwardRequest) => void;
+  readonly #timers: Timers;
   readonly #pending = new Map<number, Pending>();
   #lastId = 0;
 
-  constructor(send: (to: NodeId, request: ForwardRequest) => void) {
+  constructor(timers: Timers, send: (to: NodeId, request: ForwardRequest) => void) {
+    this.#timers = timers;
     this.#send = send;
   }
 
@@ -40,7 +43,7 @@ export class Forwarder {
     return new Promise((done) => {
       this.#lastId += 1;
       const id = this.#lastId;
-      const timer = setTimeout(() => this.#finish(id, lostByTimeout), call.timeoutMs);
+      const timer = this.#timers.after(call.timeoutMs, () => this.#finish(id, lostByTimeout));
       this.#pending.set(id, { to, done, timer });
       this.#send(to, { id, ...call });
     });
@@ -71,7 +74,7 @@ export class Forwarder {
       return;
     }
     this.#pending.delete(id);
-    clearTimeout(pending.timer);
+    pending.timer.cancel();
     pending.done(outcome);
   }
 }

@@ -1,12 +1,18 @@
 import type { NodeId, ShardId } from "../cluster/types.ts";
+import type { Timers } from "./timers.ts";
 
 /**
  * Lets requests wait for a shard to get a leader instead of failing: each waits until the leader changes, or a short while when no
  * change is heard of.
  */
 export class LeaderWatch {
+  readonly #timers: Timers;
   readonly #leaders = new Map<ShardId, NodeId>();
   readonly #waiting = new Map<ShardId, Set<() => void>>();
+
+  constructor(timers: Timers) {
+    this.#timers = timers;
+  }
 
   /** The shard's leader as far as this node knows. */
   leader(shard: ShardId): NodeId | null {
@@ -38,11 +44,11 @@ export class LeaderWatch {
         this.#waiting.set(shard, waiting);
       }
       const wake = (): void => {
-        clearTimeout(timer);
+        timer.cancel();
         this.#waiting.get(shard)?.delete(wake);
         resolve();
       };
-      const timer = setTimeout(wake, timeoutMs);
+      const timer = this.#timers.after(timeoutMs, wake);
       waiting.add(wake);
     });
   }

@@ -5,11 +5,13 @@ import type { KvStateMachine } from "../storage/kv-state-machine.ts";
 import type { Query, QueryResult } from "../storage/queries.ts";
 import { ServiceError } from "./errors.ts";
 import type { Consistency } from "./http/service.ts";
+import type { Timers } from "./timers.ts";
 
 export interface LocalReadsOptions {
   readonly multiRaft: MultiRaft;
   readonly machine: (shard: ShardId) => KvStateMachine | null;
   readonly clock: () => number;
+  readonly timers: Timers;
   /** Milliseconds since the shard's leader was last heard of by this node. */
   readonly stalenessMs: (replica: Replica) => number;
 }
@@ -74,11 +76,11 @@ export class LocalReads {
 
   /** Resolves when a quorum has confirmed that this replica's state is at least as new as now. */
   #confirm(shard: ShardId, deadlineMs: number): Promise<void> {
-    const { multiRaft, clock } = this.#options;
+    const { multiRaft, clock, timers } = this.#options;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(noLeader(shard)), Math.max(1, deadlineMs - clock()));
+      const timer = timers.after(Math.max(1, deadlineMs - clock()), () => reject(noLeader(shard)));
       const refusal = multiRaft.read(shard, (outcome) => {
-        clearTimeout(timer);
+        timer.cancel();
         if (outcome === "ready") {
           resolve();
         } else {
@@ -88,7 +90,7 @@ export class LocalReads {
       if (refusal === null) {
         return;
       }
-      clearTimeout(timer);
+      timer.cancel();
       reject(refusal === "overloaded" ? overloaded(shard) : noLeader(shard));
     });
   }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { MultiRaftEvents } from "../cluster/multiraft/options.ts";
 import type { RecoveredShard } from "../cluster/multiraft/store.ts";
 import type { Hello } from "../cluster/multiraft/transport.ts";
@@ -24,6 +23,7 @@ import { RequestWindow } from "./request-window.ts";
 import { Router } from "./router.ts";
 import { ShardObserver } from "./shard-observer.ts";
 import { Ticker } from "./ticker.ts";
+import { pause, soon, systemTimers as timers } from "./timers.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 /** Monotonic milliseconds: nothing here depends on the time of day. */
@@ -54,7 +54,7 @@ export class Node {
   readonly #observation: Observation;
   readonly #http: HttpServer;
   readonly #ticker: Ticker;
-  readonly #leaders = new LeaderWatch();
+  readonly #leaders = new LeaderWatch(timers);
   readonly #hub = new WatchHub();
   readonly #metrics = new Metrics();
   readonly #detector: FailureDetector;
@@ -95,11 +95,11 @@ export class Node {
       events: this.#events(),
       onMap: (map) => this.#follower.follow(map),
       clock,
-      schedule: (run) => void setImmediate(run),
+      schedule: soon,
       random: Math.random,
     });
     const { multiRaft } = this.#groups;
-    this.#forwarder = new Forwarder((to, request) => multiRaft.request(to, request));
+    this.#forwarder = new Forwarder(timers, (to, request) => multiRaft.request(to, request));
     this.#observation = new Observation({
       nodeId: config.nodeId,
       dataDirectory: config.data,
@@ -115,6 +115,7 @@ export class Node {
       multiRaft,
       machine: (shard) => this.#groups.machine(shard),
       clock,
+      timers,
       stalenessMs: (replica) => this.#observation.stalenessMs(replica),
     });
     const { nodeId, incarnation } = directory.identity;
@@ -126,6 +127,7 @@ export class Node {
       window: new RequestWindow(`${nodeId}/${incarnation}/${directory.identity.instanceId}`),
       localReads,
       clock,
+      timers,
       isConnected: (peer) => multiRaft.isConnected(peer),
     });
     this.#follower = new MapFollower({
@@ -242,7 +244,7 @@ export class Node {
     const { multiRaft } = this.#groups;
     await this.#http.stopAccepting();
     while (multiRaft.handOverAll() > 0 && clock() < deadlineMs / 2 + clock() / 2) {
-      await delay(handOverPauseMs);
+      await pause(timers, handOverPauseMs);
     }
     await this.#http.stop(Math.max(0, deadlineMs - clock()));
     this.#ticker.stop();
@@ -335,7 +337,7 @@ export class Node {
         this.#founderAddresses.set(answer.nodeId, answer);
         return answer;
       },
-      pause: () => delay(foundingPauseMs),
+      pause: () => pause(timers, foundingPauseMs),
       onWaiting: (missing) =>
         this.#log.info(
           { missing },

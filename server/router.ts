@@ -14,6 +14,7 @@ import type { LeaderWatch } from "./leader-watch.ts";
 import type { LocalReads } from "./local-reads.ts";
 import { encodeForwardedQuery } from "./forwarded-query.ts";
 import type { RequestWindow } from "./request-window.ts";
+import type { Timers } from "./timers.ts";
 
 /** The present cluster map as the router needs it; replaced as a whole when the map changes. */
 export interface RoutingTable {
@@ -33,6 +34,7 @@ export interface RouterOptions {
   readonly window: RequestWindow;
   readonly localReads: LocalReads;
   readonly clock: () => number;
+  readonly timers: Timers;
   readonly isConnected: (peer: NodeId) => boolean;
 }
 
@@ -206,15 +208,14 @@ export class Router {
   }
 
   #proposeBytes(journey: Journey, bytes: Uint8Array): Promise<Attempt<Uint8Array>> {
-    const { multiRaft, nodeId, clock } = this.#options;
+    const { multiRaft, nodeId, clock, timers } = this.#options;
     const { shard, context } = journey;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => reject(this.#outcomeUnknown(journey)),
-        Math.max(1, context.deadlineMs - clock()),
+      const timer = timers.after(Math.max(1, context.deadlineMs - clock()), () =>
+        reject(this.#outcomeUnknown(journey)),
       );
       const done = (outcome: ProposalOutcome): void => {
-        clearTimeout(timer);
+        timer.cancel();
         switch (outcome.type) {
           case "applied":
             resolve({ type: "done", value: outcome.result, servedBy: nodeId });
@@ -237,7 +238,7 @@ export class Router {
       if (refusal === null) {
         return;
       }
-      clearTimeout(timer);
+      timer.cancel();
       if (refusal === "overloaded") {
         reject(this.#overloaded(journey));
       } else {

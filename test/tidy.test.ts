@@ -14,11 +14,8 @@ const timerFiles: Readonly<Record<string, string>> = {
   "cluster/transport/probe.ts": "a port that neither answers nor refuses",
   "cluster/transport/session.ts": "a stream that does not end by itself",
   "cluster/transport/snapshot-stream.ts": "a snapshot that has stalled",
-  "server/forwarder.ts": "the deadline of a forwarded request",
-  "server/leader-watch.ts": "the deadline of a wait for a leader",
-  "server/local-reads.ts": "the deadline of a read",
-  "server/router.ts": "the deadline of a request, the pause before a retry",
   "server/ticker.ts": "the tick",
+  "server/timers.ts": "the timers that a server hands to whoever has deadlines",
 };
 
 const ignoredFolders = new Set([
