@@ -55,6 +55,8 @@ export class MetricsCollector {
       into.shardAvailability.set(label, facts.availability);
       into.shardUnavailableSeconds.inc(label, facts.unavailableSeconds);
       into.leaderChanges.inc(label, facts.leaderChanges);
+      // A counter that appears with its first event has, for Prometheus, never increased.
+      into.digestMismatches.inc(label, 0);
       for (const [peer, lagMs] of this.#observer.sampleLag(shard, nowMs)) {
         into.followerLagSeconds.set({ ...label, peer }, lagMs / 1000);
       }

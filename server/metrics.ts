@@ -402,11 +402,6 @@ function declareStorage(declare: Declarer) {
       "Log entries in one synced write: how well load is batched.",
       counts,
     ),
-    storageErrors: declare.counter(
-      "storage_errors_total",
-      "Failed writes and reads of the store. The first failed write stops the node.",
-      ["op"],
-    ),
     storageBytes: declare.plainGauge("storage_size_bytes", "Size of the data directory."),
     diskFreeBytes: declare.plainGauge(
       "storage_disk_free_bytes",

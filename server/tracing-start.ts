@@ -10,8 +10,6 @@ export interface Tracing {
 export interface TracingOptions {
   readonly nodeId: string;
   readonly version: string;
-  /** Share of the requests without a traceparent of their own that are traced. */
-  readonly sampleRatio: number;
   readonly onResult: (result: "exported" | "failed", spans: number, error: Error | null) => void;
 }
 
@@ -21,9 +19,8 @@ export interface TracingOptions {
  */
 export async function startTracing(options: TracingOptions): Promise<Tracing | null> {
   // Read here and not by server/config.ts: these are OpenTelemetry's own variables, and its SDK reads the rest of them itself.
-  const { env } = process;
-  const endpoint = env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] ?? env["OTEL_EXPORTER_OTLP_ENDPOINT"];
-  if (endpoint === undefined || endpoint === "") {
+  const endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+  if (endpoints.every((name) => (process.env[name] ?? "") === "")) {
     return null;
   }
   const { OtlpExporter } = await import("./otlp-exporter.ts").catch((cause: unknown) => {
@@ -35,9 +32,20 @@ export async function startTracing(options: TracingOptions): Promise<Tracing | n
   const exporter = new OtlpExporter(options);
   const tracer = new Tracer({
     export: (span) => exporter.export(span),
-    sampleRatio: options.sampleRatio,
+    sampleRatio: sampleRatio(process.env["OTEL_TRACES_SAMPLER_ARG"] ?? ""),
     random: Math.random,
     now: () => performance.timeOrigin + performance.now(),
   });
   return { tracer, stop: () => exporter.stop() };
+}
+
+/** Share of the requests without a traceparent of their own that are traced; all of them, as the standard says, when not given. */
+function sampleRatio(written: string): number {
+  const ratio = written === "" ? 1 : Number(written);
+  if (!(ratio >= 0 && ratio <= 1)) {
+    throw new Error(
+      `OTEL_TRACES_SAMPLER_ARG is ${JSON.stringify(written)}; it must be a number from 0 to 1`,
+    );
+  }
+  return ratio;
 }

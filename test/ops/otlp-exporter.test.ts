@@ -14,7 +14,6 @@ async function tracingWith(
   const tracing = await startTracing({
     nodeId: "n1",
     version: "1.2.3",
-    sampleRatio: 0,
     onResult: (fate, spans) => fates.push([fate, spans]),
   });
   return { tracing, fates };
@@ -110,4 +109,21 @@ test("a collector that refuses costs the spans and nothing else", async () => {
     await receiver.stop();
   }
   assert.deepEqual(fates, [["failed", 1]]);
+});
+
+test("requests without a traceparent are traced unless the sampler's argument says less", async () => {
+  const receiver = new OtlpReceiver();
+  const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: await receiver.start() };
+  try {
+    const all = await tracingWith(endpoint);
+    assert.notEqual(all.tracing?.tracer.beginRequest("GET", ""), null);
+    await all.tracing?.stop();
+    const none = await tracingWith({ ...endpoint, OTEL_TRACES_SAMPLER_ARG: "0" });
+    assert.equal(none.tracing?.tracer.beginRequest("GET", ""), null);
+    await none.tracing?.stop();
+    const nonsense = tracingWith({ ...endpoint, OTEL_TRACES_SAMPLER_ARG: "2" });
+    await assert.rejects(nonsense, /OTEL_TRACES_SAMPLER_ARG/);
+  } finally {
+    await receiver.stop();
+  }
 });
