@@ -11,7 +11,8 @@ enableCompileCache();
 const stopGraceMs = 5000;
 
 async function main(): Promise<void> {
-  const reading = readConfig(process.argv.slice(2), process.env, version());
+  const version = packageVersion();
+  const reading = readConfig(process.argv.slice(2), process.env, version);
   if (reading.type === "print") {
     console.log(reading.text);
     return;
@@ -31,7 +32,7 @@ async function main(): Promise<void> {
   process.on("uncaughtException", (error) => die(error, "unexpected error: the node stops"));
   process.on("unhandledRejection", (error) => die(error, "unexpected error: the node stops"));
   const { Node } = await import("./node.ts");
-  const node = await Node.start(config, log, (error) =>
+  const node = await Node.start(config, log, version, (error) =>
     die(error, "the node can no longer keep its promises and stops"),
   ).catch((error: unknown) => die(error, "the node could not start"));
   if (!node) {
@@ -55,7 +56,7 @@ async function main(): Promise<void> {
   process.on("SIGINT", stop);
 }
 
-function version(): string {
+function packageVersion(): string {
   // The package lies one level above the sources and two above what is built.
   for (const path of ["../package.json", "../../package.json"]) {
     try {

@@ -7,11 +7,12 @@ import { metaShard, type NodeId } from "../cluster/types.ts";
 import { DataDirectory } from "../storage/data-directory.ts";
 import { Announcer } from "./announcer.ts";
 import type { Config } from "./config.ts";
+import { ServiceError } from "./errors.ts";
 import { FailureDetector } from "./failure-detector.ts";
 import { Forwarder } from "./forwarder.ts";
 import { type Membership, settleMembership } from "./founding.ts";
 import { Groups } from "./groups.ts";
-import { HttpServer } from "./http-server.ts";
+import { HttpServer } from "./http/server.ts";
 import { LeaderWatch } from "./leader-watch.ts";
 import { LocalReads } from "./local-reads.ts";
 import type { Log } from "./log.ts";
@@ -21,6 +22,7 @@ import { Observation } from "./observation.ts";
 import { RequestServer } from "./request-server.ts";
 import { RequestWindow } from "./request-window.ts";
 import { Router } from "./router.ts";
+import { Service } from "./service.ts";
 import { ShardObserver } from "./shard-observer.ts";
 import { Ticker } from "./ticker.ts";
 import { pause, soon, systemTimers as timers } from "./timers.ts";
@@ -69,6 +71,7 @@ export class Node {
     config: Config,
     log: Log,
     directory: DataDirectory,
+    version: string,
     onFatal: (error: Error) => void,
   ) {
     this.#config = config;
@@ -157,15 +160,18 @@ export class Node {
     this.#http = new HttpServer({
       config,
       log,
-      clock,
-      router: this.#router,
-      groups: this.#groups,
-      hub: this.#hub,
-      follower: this.#follower,
-      leaders: this.#leaders,
-      observation: this.#observation,
-      observer: this.#observer,
-      metrics: this.#metrics,
+      version,
+      service: new Service({
+        router: this.#router,
+        leaders: this.#leaders,
+        follower: this.#follower,
+        observation: this.#observation,
+        watch: () => {
+          throw new ServiceError("starting", "watches are not served yet");
+        },
+      }),
+      observer: null,
+      tracer: null,
     });
   }
 
@@ -173,14 +179,19 @@ export class Node {
    * Opens the data directory and starts everything; resolves when this node takes part in its cluster. Rejects with a StoreFailure when
    * the directory cannot be used.
    */
-  static async start(config: Config, log: Log, onFatal: (error: Error) => void): Promise<Node> {
+  static async start(
+    config: Config,
+    log: Log,
+    version: string,
+    onFatal: (error: Error) => void,
+  ): Promise<Node> {
     const directory = await DataDirectory.open({
       path: config.data,
       nodeId: config.nodeId,
       clusterId: null,
       verifiesTables: false,
     });
-    const node = new Node(config, log, directory, onFatal);
+    const node = new Node(config, log, directory, version, onFatal);
     try {
       await node.#start();
     } catch (error) {
@@ -241,9 +252,10 @@ export class Node {
     this.#isStopping = true;
     this.#observation.isStopping = true;
     const deadlineMs = clock() + this.#config.shutdownTimeoutMs;
+    const handOverDeadlineMs = clock() + this.#config.shutdownTimeoutMs / 2;
     const { multiRaft } = this.#groups;
-    await this.#http.stopAccepting();
-    while (multiRaft.handOverAll() > 0 && clock() < deadlineMs / 2 + clock() / 2) {
+    await this.#http.drain();
+    while (multiRaft.handOverAll() > 0 && clock() < handOverDeadlineMs) {
       await pause(timers, handOverPauseMs);
     }
     await this.#http.stop(Math.max(0, deadlineMs - clock()));

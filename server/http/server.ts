@@ -1,0 +1,87 @@
+import { Server as NetServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { type App, type AppOptions, buildApp } from "./app.ts";
+
+/** How long idle connections may bring one more request after the node has stopped accepting new ones. */
+const drainMs = 500;
+
+/** The listening side of HTTP: where it is, and how it ends without failing anybody. */
+export class HttpServer {
+  readonly #options: Omit<AppOptions, "advertisedAddress">;
+  #app: App | null = null;
+  #port = 0;
+  #isDraining = false;
+  #stopped: Promise<void> | null = null;
+
+  constructor(options: Omit<AppOptions, "advertisedAddress">) {
+    this.#options = options;
+  }
+
+  /** `host:port` that is listened on; after `start`. */
+  get address(): string {
+    return `${this.#options.config.httpHost}:${this.#port}`;
+  }
+
+  /** `host:port` under which clients reach this node. */
+  get advertisedAddress(): string {
+    return this.#options.config.httpAdvertise ?? this.address;
+  }
+
+  /** Requests that have no answer yet. */
+  get inflightCount(): number {
+    return this.#app?.admission.load.requests ?? 0;
+  }
+
+  /** Rejects when the port is taken. */
+  async start(): Promise<void> {
+    const { config } = this.#options;
+    const app = await buildApp({
+      ...this.#options,
+      advertisedAddress: () => this.advertisedAddress,
+    });
+    this.#app = app;
+    const { server } = app.fastify;
+    server.prependListener("request", (_request, response) => {
+      if (this.#isDraining) {
+        response.setHeader("connection", "close");
+      }
+    });
+    await app.fastify.listen({ host: config.httpHost, port: config.httpPort });
+    const address = server.address();
+    this.#port = typeof address === "object" && address !== null ? address.port : config.httpPort;
+  }
+
+  /**
+   * Accepts no new connections. Those that are open are served, and told to close with their next answer: a connection that was cut
+   * while idle could lose a request that is already on its way.
+   */
+  async drain(): Promise<void> {
+    if (this.#app === null || this.#isDraining) {
+      return;
+    }
+    this.#isDraining = true;
+    const { server } = this.#app.fastify;
+    // The listener alone: http.Server.close() would also cut idle connections.
+    NetServer.prototype.close.call(server);
+    await delay(drainMs);
+  }
+
+  /** Ends watches, waits for requests under way, closes everything that is left after `timeoutMs`. Idempotent. */
+  stop(timeoutMs: number): Promise<void> {
+    this.#stopped ??= this.#stop(timeoutMs);
+    return this.#stopped;
+  }
+
+  async #stop(timeoutMs: number): Promise<void> {
+    const app = this.#app;
+    if (app === null) {
+      return;
+    }
+    const timer = setTimeout(() => app.fastify.server.closeAllConnections(), timeoutMs);
+    try {
+      await app.fastify.close();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,82 @@
+import type { ShardId } from "../cluster/types.ts";
+import type { Command, CommandOutcome, IdempotencyKey } from "../storage/commands.ts";
+import type { Query, QueryResult } from "../storage/queries.ts";
+import type {
+  ClusterView,
+  Consistency,
+  KeyValueService,
+  RequestContext,
+  Served,
+  WatchRequest,
+  WatchStream,
+} from "./http/service.ts";
+import type { LeaderWatch } from "./leader-watch.ts";
+import type { MapFollower } from "./map-follower.ts";
+import type { Observation } from "./observation.ts";
+import type { Router } from "./router.ts";
+
+export interface ServiceParts {
+  readonly router: Router;
+  readonly leaders: LeaderWatch;
+  readonly follower: MapFollower;
+  readonly observation: Observation;
+  readonly watch: (request: WatchRequest) => WatchStream;
+}
+
+/** The node as HTTP sees it: one face for router, watches and the view of the cluster. */
+export class Service implements KeyValueService {
+  readonly #parts: ServiceParts;
+
+  constructor(parts: ServiceParts) {
+    this.#parts = parts;
+  }
+
+  execute(
+    routingKey: Uint8Array,
+    command: Command,
+    context: RequestContext,
+    idempotency: IdempotencyKey | null,
+  ): Promise<Served<CommandOutcome>> {
+    return this.#parts.router.execute(routingKey, command, context, idempotency);
+  }
+
+  query(
+    routingKey: Uint8Array,
+    query: Query,
+    consistency: Consistency,
+    context: RequestContext,
+  ): Promise<Served<QueryResult>> {
+    return this.#parts.router.query(routingKey, query, consistency, context);
+  }
+
+  queryShard(
+    shard: ShardId,
+    query: Query,
+    consistency: Consistency,
+    context: RequestContext,
+  ): Promise<Served<QueryResult>> {
+    return this.#parts.router.queryShard(shard, query, consistency, context);
+  }
+
+  shards(): readonly ShardId[] {
+    return this.#parts.router.table.shards;
+  }
+
+  shardOf(routingKey: Uint8Array): ShardId {
+    return this.#parts.router.shardOf(routingKey);
+  }
+
+  watch(request: WatchRequest): WatchStream {
+    return this.#parts.watch(request);
+  }
+
+  cluster(): ClusterView {
+    return this.#parts.observation.cluster();
+  }
+
+  leaderAddress(shard: ShardId): string | null {
+    const leader = this.#parts.leaders.leader(shard);
+    const node = this.#parts.follower.map?.nodes.find(({ id }) => id === leader);
+    return node?.httpAddress ?? null;
+  }
+}
