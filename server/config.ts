@@ -90,9 +90,9 @@ const table = {
   zone: text({
     section: node,
     help: "Where this node is: replicas of a shard are spread over zones",
-    default: "",
-    allowed: "up to 64 letters, digits, dots, dashes or underscores",
-    check: (written) => /^[A-Za-z0-9._-]{0,64}$/.test(written),
+    default: "default",
+    allowed: "1 to 64 letters, digits, dots, dashes or underscores",
+    check: (written) => /^[A-Za-z0-9._-]{1,64}$/.test(written),
   }),
   initialCluster: parsed({
     section: cluster,

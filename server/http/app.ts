@@ -1,0 +1,147 @@
+import { randomBytes } from "node:crypto";
+import fastify, { type FastifyInstance } from "fastify";
+import type { Config } from "../config.ts";
+import { ServiceError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Tracer } from "../tracing.ts";
+import { Admission } from "./admission.ts";
+import { Exchange, requestIds, type RequestObserver } from "./exchange.ts";
+import { kvRoutes } from "./kv-routes.ts";
+import { answerMethodNotAllowed } from "./method-not-allowed.ts";
+import { describeApi, openApiRoutes } from "./openapi.ts";
+import { answerBrokenRequest, answerProblem } from "./problems.ts";
+import type { RouteKit, Routes } from "./route-kit.ts";
+import type { KeyValueService } from "./service.ts";
+
+/** What HTTP needs of the process around it. */
+export interface AppOptions {
+  readonly service: KeyValueService;
+  readonly config: Config;
+  readonly log: Log;
+  readonly version: string;
+  /** host:port under which clients reach this node. */
+  readonly advertisedAddress: () => string;
+  readonly observer: RequestObserver | null;
+  readonly tracer: Tracer | null;
+}
+
+/** The HTTP server of a node. */
+export interface App {
+  readonly fastify: FastifyInstance;
+  /** What is under way: requests, their bodies, watchers. */
+  readonly admission: Admission;
+}
+
+const headersBytesMax = 16 * 1024;
+/** Longer paths are refused by the router; no key needs one, percent-encoded or not. */
+const pathCharactersMax = headersBytesMax;
+const timeoutCheckMs = 1000;
+
+/**
+ * Builds the HTTP server of a node, ready to listen or to be injected into. `close()` ends watches and waits, lets the other requests
+ * finish, and never hangs on a stream.
+ */
+export async function buildApp(options: AppOptions): Promise<App> {
+  const { config, log } = options;
+  const admission = new Admission(config);
+  const closing = new AbortController();
+  const app = createFastify(options);
+  const kit: RouteKit = {
+    service: options.service,
+    config,
+    admission,
+    advertisedAddress: options.advertisedAddress,
+    closing: closing.signal,
+  };
+  app.addHook("preClose", (done) => {
+    closing.abort();
+    done();
+  });
+  app.decorateRequest("exchange");
+  app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply, log));
+  app.setNotFoundHandler((request) => {
+    throw new ServiceError(
+      "no_such_route",
+      `there is no ${request.method} ${request.url}; see /docs`,
+    );
+  });
+  const allowed = answerMethodNotAllowed(app);
+  await describeApi(app, options.version);
+  openApiRoutes(app);
+  // Work is counted and may be refused; looking at the node never is.
+  await addRoutes(app, kit, options, "admitted", [kvRoutes(() => Promise.resolve())]);
+  await addRoutes(app, kit, options, "always", []);
+  allowed.addRoutes();
+  await app.ready();
+  return { fastify: app, admission };
+}
+
+function createFastify({ config, log }: AppOptions): FastifyInstance {
+  const processId = randomBytes(4).toString("hex");
+  return fastify({
+    logger: false,
+    genReqId: requestIds(`${config.nodeId}-${processId}`),
+    requestIdHeader: false,
+    exposeHeadRoutes: false,
+    bodyLimit: config.batchBytesMax,
+    requestTimeout: config.bodyTimeoutMs,
+    keepAliveTimeout: config.keepAliveTimeoutMs,
+    http: {
+      headersTimeout: config.headersTimeoutMs,
+      maxHeaderSize: headersBytesMax,
+      connectionsCheckingInterval: timeoutCheckMs,
+    },
+    forceCloseConnections: "idle",
+    // While the node drains it still serves what reaches it, and says `Connection: close`.
+    return503OnClosing: false,
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
+    routerOptions: {
+      maxParamLength: pathCharactersMax,
+      // Routes read their own query, strictly: see query.ts.
+      querystringParser: () => noQuery,
+    },
+    frameworkErrors: (error, request, reply) => answerProblem(error, request, reply, log),
+    clientErrorHandler: answerBrokenRequest,
+  });
+}
+
+const noQuery = Object.freeze({});
+
+async function addRoutes(
+  app: FastifyInstance,
+  kit: RouteKit,
+  options: AppOptions,
+  admittance: "admitted" | "always",
+  files: readonly Routes[],
+): Promise<void> {
+  const { observer, tracer } = options;
+  const exchangeOptions = { admission: kit.admission, observer, tracer };
+  await app.register((scope, _options, done) => {
+    scope.addHook("onRequest", (request, reply, next) => {
+      const route = () => request.routeOptions.url ?? "none";
+      const exchange = new Exchange(request.id, request.raw, reply.raw, route, exchangeOptions);
+      request.exchange = exchange;
+      if (admittance === "always") {
+        next();
+        return;
+      }
+      const { headers } = request;
+      const isChunked = headers["transfer-encoding"] !== undefined;
+      // A body of unknown length counts as the largest.
+      const bytes = isChunked ? kit.config.valueBytesMax : Number(headers["content-length"] ?? 0);
+      const refusal = exchange.admit(bytes);
+      if (refusal === null) {
+        next();
+      } else {
+        next(refusal);
+      }
+    });
+    for (const add of files) {
+      void scope.register((inner, _inner, ready) => {
+        add(inner, kit);
+        ready();
+      });
+    }
+    done();
+  });
+}
