@@ -175,8 +175,10 @@ export function armElectionTimer(core: Core): void {
   election.isFast = contact.isGone && contact.fastAttempts < fastAttemptsMax;
   if (election.isFast) {
     contact.fastAttempts += 1;
-    const jitter = (options.fastElectionJitterTicks + 1) * contact.fastAttempts;
-    election.timeout = 1 + Math.floor(options.random() * jitter);
+    // Later attempts wait longer: the answers may need more than a tick, and two that collided must drift apart.
+    const attempts = contact.fastAttempts;
+    const jitterTicks = (options.fastElectionJitterTicks + 1) * attempts;
+    election.timeout = attempts + Math.floor(options.random() * jitterTicks);
   } else {
     election.timeout =
       options.electionTicks + Math.floor(options.random() * options.electionJitterTicks);
