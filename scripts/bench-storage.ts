@@ -1,0 +1,314 @@
+/**
+ * What the storage layer costs over raw classic-level: `node scripts/bench-storage.ts [keys]`. Prints ratios of medians over interleaved rounds,
+ * and how fast a large store opens and streams a snapshot. Default: 1,000,000 keys of 256 bytes.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { ClassicLevel } from "classic-level";
+import type { Configuration, Entry } from "../cluster/types.ts";
+import { LogIndex, NodeId, Revision, ShardId, Term } from "../cluster/types.ts";
+import { decodeAppliedRecord } from "../storage/applied-record.ts";
+import { openRecord, sealRecord } from "../storage/checksum.ts";
+import { DataDirectory } from "../storage/data-directory.ts";
+import type { Database } from "../storage/database.ts";
+import { appliedKey, stateKey, stateKeyTail, statePrefix, stateRange } from "../storage/keys.ts";
+import { LevelDatabase } from "../storage/level-database.ts";
+import { DatabaseLogStore } from "../storage/log-store.ts";
+import { SnapshotReceiver } from "../storage/snapshot-receiver.ts";
+import { createSnapshotReader } from "../storage/snapshot-reader.ts";
+
+const { positionals } = parseArgs({ allowPositionals: true });
+const keyCount = Number(positionals[0] ?? 1_000_000);
+const valueBytes = 256;
+const shard = ShardId(1);
+const configuration: Configuration = {
+  voters: [NodeId("n1")],
+  votersOutgoing: [],
+  learners: [],
+  learnersNext: [],
+  autoLeave: false,
+};
+
+/** 64 entries of 300 bytes over 8 shards in one synced batch, against a raw batch of 64 puts of the same keys and sizes. */
+async function benchAppend(path: string): Promise<void> {
+  const database = await LevelDatabase.open(join(path, "ours"), { createIfMissing: true });
+  const raw = new ClassicLevel<Buffer, Buffer>(join(path, "raw"), {
+    keyEncoding: "view",
+    valueEncoding: "view",
+    writeBufferSize: 16 * 1024 * 1024,
+  });
+  await raw.open();
+  const store = new DatabaseLogStore(database, null);
+  await store.recover();
+  const shards = Array.from({ length: 8 }, (_, i) => ShardId(i));
+  const founding = store.batch();
+  for (const each of shards) {
+    founding.createShard(each, configuration, false);
+    founding.setHardState(each, { term: Term(1), vote: null, commit: LogIndex(0) });
+  }
+  await founding.write(true);
+
+  const payload = randomBytes(300);
+  const value = Buffer.concat([randomBytes(13), payload]);
+  const ours: number[] = [];
+  const theirs: number[] = [];
+  const submit = { ours: [] as number[], theirs: [] as number[] };
+  for (let round = 0; round < 3_000; round++) {
+    let started = performance.now();
+    const batch = store.batch();
+    for (const each of shards) {
+      const entries = Array.from({ length: 8 }, (_, i): Entry => ({
+        index: LogIndex(round * 8 + i + 1),
+        term: Term(1),
+        type: "command",
+        payload,
+      }));
+      batch.append(each, entries);
+    }
+    const writing = batch.write(true);
+    submit.ours.push(performance.now() - started);
+    await writing;
+    ours.push(performance.now() - started);
+
+    started = performance.now();
+    const plain = raw.batch();
+    for (let i = 0; i < 64; i++) {
+      const key = Buffer.allocUnsafe(17);
+      key.fill(0, 0, 9);
+      key.writeUInt32BE(i >> 3, 1);
+      key.writeUInt32BE(0, 9);
+      key.writeUInt32BE(round * 8 + (i & 7), 13);
+      plain.put(key, value);
+    }
+    const plainWriting = plain.write({ sync: true });
+    submit.theirs.push(performance.now() - started);
+    await plainWriting;
+    theirs.push(performance.now() - started);
+  }
+  report("append 64 x 300 B over 8 shards, synced", median(ours), median(theirs), "ms", 1.3);
+  report("  of it on the event loop", median(submit.ours), median(submit.theirs), "ms", null);
+  await Promise.all([database.close(), raw.close()]);
+}
+
+async function benchState(parent: string): Promise<void> {
+  const path = join(parent, "state");
+  const options = { path, nodeId: NodeId("n1"), clusterId: null, verifiesTables: true };
+  const filling = await DataDirectory.open(options);
+  await fill(filling);
+  await filling.close();
+
+  const started = performance.now();
+  const opened = await DataDirectory.open(options);
+  const store = new DatabaseLogStore(opened.database, opened.witness);
+  await store.recover();
+  limit(
+    `open ${keyCount} keys of ${valueBytes} B, every table verified`,
+    performance.now() - started,
+    2_000,
+  );
+
+  const applied = opened.database.getSync(appliedKey(shard)) ?? new Uint8Array(0);
+  const prefix = statePrefix(shard, decodeAppliedRecord(shard, applied).generation);
+  await opened.close();
+  await benchReads(join(path, "store"), prefix);
+  await benchSnapshot(options, parent);
+}
+
+async function fill({ database, witness }: DataDirectory): Promise<void> {
+  const store = new DatabaseLogStore(database, witness);
+  await store.recover();
+  const founding = store.batch();
+  founding.createShard(shard, configuration, false);
+  await founding.write(true);
+  const applied = decodeAppliedRecord(
+    shard,
+    database.getSync(appliedKey(shard)) ?? new Uint8Array(0),
+  );
+  const prefix = statePrefix(shard, applied.generation);
+  for (let next = 0; next < keyCount;) {
+    const batch = store.batch();
+    for (const end = Math.min(next + 1_000, keyCount); next < end; next++) {
+      const key = keyOf(prefix, next);
+      batch.put(key, sealRecord(stateKeyTail(key), jsonLike(next)));
+    }
+    batch.setApplied(shard, { ...applied, revision: Revision(next) });
+    await batch.write(true);
+  }
+}
+
+/** The storage layer against raw classic-level on the same files: one after the other, as a directory can be open once only. */
+async function benchReads(path: string, prefix: Uint8Array): Promise<void> {
+  const reads = { ours: [] as number[], theirs: [] as number[] };
+  const scans = { ours: [] as number[], theirs: [] as number[] };
+  for (let round = 0; round < 5; round++) {
+    const database = await LevelDatabase.open(path, { createIfMissing: false });
+    readOurs(database, prefix);
+    reads.ours.push(readOurs(database, prefix));
+    scans.ours.push(await scanOurs(database, prefix));
+    await database.close();
+    const raw = new ClassicLevel<Uint8Array, Uint8Array>(path, {
+      keyEncoding: "view",
+      valueEncoding: "view",
+      cacheSize: 16 * 1024 * 1024,
+      writeBufferSize: 16 * 1024 * 1024,
+    });
+    await raw.open();
+    readRaw(raw, prefix);
+    reads.theirs.push(readRaw(raw, prefix));
+    scans.theirs.push(await scanRaw(raw, prefix));
+    await raw.close();
+  }
+  report("point read, checksum verified", median(reads.ours), median(reads.theirs), "us", 1.5);
+  report(
+    "scan of 1,000 keys, checksums verified",
+    median(scans.ours),
+    median(scans.theirs),
+    "us",
+    1.5,
+  );
+}
+
+const readCount = 20_000;
+
+function readOurs(database: Database, prefix: Uint8Array): number {
+  const started = performance.now();
+  for (let i = 0; i < readCount; i++) {
+    const key = keyOf(prefix, (i * 7_919) % keyCount);
+    openRecord(stateKeyTail(key), database.getSync(key) ?? new Uint8Array(0));
+  }
+  return ((performance.now() - started) / readCount) * 1_000;
+}
+
+function readRaw(raw: ClassicLevel<Uint8Array, Uint8Array>, prefix: Uint8Array): number {
+  const started = performance.now();
+  for (let i = 0; i < readCount; i++) {
+    raw.getSync(keyOf(prefix, (i * 7_919) % keyCount));
+  }
+  return ((performance.now() - started) / readCount) * 1_000;
+}
+
+const scanCount = 100;
+
+function scanBounds(prefix: Uint8Array, i: number): ReturnType<typeof stateRange> {
+  const first = (i * 104_729) % Math.max(1, keyCount - 1_000);
+  return stateRange(prefix, 1, keyText(first), keyText(first + 1_000));
+}
+
+async function scanOurs(database: Database, prefix: Uint8Array): Promise<number> {
+  const started = performance.now();
+  for (let i = 0; i < scanCount; i++) {
+    const iterator = database.iterate(scanBounds(prefix, i));
+    for (const [key, value] of await iterator.next(1_000)) {
+      openRecord(stateKeyTail(key), value);
+    }
+    await iterator.close();
+  }
+  return ((performance.now() - started) / scanCount) * 1_000;
+}
+
+async function scanRaw(
+  raw: ClassicLevel<Uint8Array, Uint8Array>,
+  prefix: Uint8Array,
+): Promise<number> {
+  const started = performance.now();
+  for (let i = 0; i < scanCount; i++) {
+    const iterator = raw.iterator({
+      ...scanBounds(prefix, i),
+      highWaterMarkBytes: 1024 * 1024,
+    });
+    await iterator.nextv(1_000);
+    await iterator.close();
+  }
+  return ((performance.now() - started) / scanCount) * 1_000;
+}
+
+async function benchSnapshot(
+  options: Parameters<typeof DataDirectory.open>[0],
+  parent: string,
+): Promise<void> {
+  const source = await DataDirectory.open(options);
+  await new DatabaseLogStore(source.database, source.witness).recover();
+  const rates: number[] = [];
+  for (let round = 0; round < 3; round++) {
+    const started = performance.now();
+    const reader = createSnapshotReader(source.database, shard);
+    let bytes = 0;
+    for await (const chunk of reader.chunks(1024 * 1024)) {
+      bytes += chunk.length;
+    }
+    await reader.close();
+    rates.push(bytes / 1e3 / (performance.now() - started));
+  }
+  const rate = median(rates);
+  console.log(`snapshot stream: ${rate.toFixed(0)} MB/s (goal 80) ${rate >= 80 ? "ok" : "MISSED"}`);
+
+  const target = await DataDirectory.open({ ...options, path: join(parent, "target") });
+  const store = new DatabaseLogStore(target.database, target.witness);
+  await store.recover();
+  const started = performance.now();
+  const reader = createSnapshotReader(source.database, shard);
+  const receiver = new SnapshotReceiver(target.database, store, shard);
+  let bytes = 0;
+  for await (const chunk of reader.chunks(1024 * 1024)) {
+    bytes += chunk.length;
+    await receiver.write(chunk);
+  }
+  await receiver.finish();
+  const received = bytes / 1e3 / (performance.now() - started);
+  console.log(
+    `snapshot stream into another store of this process, every block synced: ${received.toFixed(0)} MB/s`,
+  );
+  await reader.close();
+  await Promise.all([source.close(), target.close()]);
+}
+
+function keyOf(prefix: Uint8Array, i: number): Uint8Array {
+  return stateKey(prefix, 1, keyText(i));
+}
+
+function keyText(i: number): Uint8Array {
+  return Buffer.from(`user:${String(i).padStart(12, "0")}`);
+}
+
+/** About as compressible as JSON. */
+function jsonLike(i: number): Uint8Array {
+  const fields = `{"id":${i},"name":"user ${(i * 48_271) % 65_537}","score":${(i * 16_807) % 1_000_003},"tags":["`;
+  return Buffer.from(fields.padEnd(valueBytes, `${(i * 69_621) % 99_991},`).slice(0, valueBytes));
+}
+
+function randomBytes(length: number): Buffer {
+  return Buffer.from(Array.from({ length }, () => Math.floor(Math.random() * 256)));
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[sorted.length >> 1] ?? NaN;
+}
+
+function report(
+  what: string,
+  ours: number,
+  theirs: number,
+  unit: string,
+  goal: number | null,
+): void {
+  const ratio = ours / theirs;
+  const verdict = goal === null ? "" : ` (goal ${goal}) ${ratio <= goal ? "ok" : "MISSED"}`;
+  console.log(
+    `${what}: ${ours.toFixed(3)} ${unit}, raw ${theirs.toFixed(3)} ${unit}, ratio ${ratio.toFixed(2)}${verdict}`,
+  );
+}
+
+function limit(what: string, ms: number, goalMs: number): void {
+  console.log(`${what}: ${ms.toFixed(0)} ms (goal ${goalMs}) ${ms <= goalMs ? "ok" : "MISSED"}`);
+}
+
+const directory = await mkdtemp(join(tmpdir(), "flotilla-bench-"));
+try {
+  await benchAppend(join(directory, "append"));
+  await benchState(directory);
+} finally {
+  await rm(directory, { recursive: true });
+}
