@@ -75,18 +75,27 @@ export interface WatchRequest {
   readonly prefix: Uint8Array;
   /** Exactly this key instead of a prefix. */
   readonly key: Uint8Array | null;
-  /** Positions to resume after; null: from now. Positions are log indexes per shard. */
-  readonly after: ReadonlyMap<ShardId, number> | null;
-  /** Current state first. */
+  /**
+   * Positions to resume after; null: from now, which the first item, `progress`, tells. A shard that is missing here has an unknown past:
+   * the current state is told anew, after `reset`. Takes precedence over `initial`, so that a client may reconnect with the request it
+   * began with.
+   */
+  readonly after: WatchPositions | null;
+  /** Current state first, then `synced`, then the changes since. */
   readonly initial: boolean;
   readonly wantPrevious: boolean;
   readonly signal: AbortSignal;
 }
 
-/** Pull side of a watch; bounded: a reader that falls behind is cut off with `lagged`. */
+/** Pull side of a watch; bounded: a reader that falls behind is cut off with `lagged`. Ends without a word when the node stops. */
 export type WatchStream = AsyncIterable<WatchItem>;
 
+/**
+ * What a watch tells, each with the positions to resume after. While the current state is being told (until `synced`) these are empty:
+ * who resumes after them is told the state anew. `previous` of an event is null unless it was asked for. Changes of one key come in order.
+ */
 export type WatchItem =
+  /** While the current state is being told: a key that exists, as a put; or a change to what was told already. */
   | { readonly type: "change"; readonly event: ChangeEvent; readonly positions: WatchPositions }
   /** Initial state is complete. */
   | { readonly type: "synced"; readonly positions: WatchPositions }
@@ -97,7 +106,14 @@ export type WatchItem =
   /** The reader was too slow: reconnect with these positions. */
   | { readonly type: "lagged"; readonly positions: WatchPositions };
 
-export type WatchPositions = ReadonlyMap<ShardId, number>;
+/** Encoded for clients by server/watch-positions.ts. */
+export type WatchPositions = ReadonlyMap<ShardId, WatchPosition>;
+
+/** A place in the changes of one shard: after all of the entry at `index`, and after the first `events` changes of the entry that follows. */
+export interface WatchPosition {
+  readonly index: number;
+  readonly events: number;
+}
 
 /** What a node knows of its cluster. */
 export interface ClusterView {

@@ -1,5 +1,5 @@
 import { LogIndex, type ShardId } from "../../cluster/types.ts";
-import type { WatchItem, WatchRequest } from "../../server/http/service.ts";
+import type { WatchItem, WatchPositions, WatchRequest } from "../../server/http/service.ts";
 import type { ChangeEvent } from "../../storage/commands.ts";
 import type { KvStateMachine } from "../../storage/kv-state-machine.ts";
 
@@ -49,18 +49,18 @@ export function watchMachines(
   async function* run(): AsyncGenerator<WatchItem> {
     try {
       if (past === null) {
-        yield { type: "reset", positions: new Map(positions) };
+        yield { type: "reset", positions: told(positions) };
       }
       if (past === null || request.initial) {
         yield* currentState(machines, request, positions);
-        yield { type: "synced", positions: new Map(positions) };
+        yield { type: "synced", positions: told(positions) };
       } else {
-        request.after?.forEach((index, shard) => positions.set(shard, index));
+        request.after?.forEach(({ index }, shard) => positions.set(shard, index));
         heard.unshift(...past);
       }
       while (!request.signal.aborted) {
         if (heard.length > bufferedEventsMax) {
-          yield { type: "lagged", positions: new Map(positions) };
+          yield { type: "lagged", positions: told(positions) };
           return;
         }
         const next = heard.shift();
@@ -72,13 +72,17 @@ export function watchMachines(
           continue;
         }
         if (wants(request, next.event)) {
-          yield { type: "change", event: next.event, positions: new Map(positions) };
+          yield { type: "change", event: next.event, positions: told(positions) };
         }
       }
     } finally {
       end();
     }
   }
+}
+
+function told(positions: ReadonlyMap<ShardId, number>): WatchPositions {
+  return new Map([...positions].map(([shard, index]) => [shard, { index, events: 0 }]));
 }
 
 /** Moves on; true when the state already held this change. */
@@ -101,11 +105,11 @@ function wants(request: WatchRequest, event: ChangeEvent): boolean {
 
 function pastOf(
   machines: ReadonlyMap<ShardId, KvStateMachine>,
-  after: ReadonlyMap<ShardId, number>,
+  after: WatchPositions,
 ): Heard[] | null {
   const past: Heard[] = [];
   for (const [shard, machine] of machines) {
-    const missed = machine.history.since(LogIndex(after.get(shard) ?? machine.appliedIndex));
+    const missed = machine.history.since(LogIndex(after.get(shard)?.index ?? machine.appliedIndex));
     if (missed === null) {
       return null;
     }
@@ -135,7 +139,7 @@ async function* currentState(
       const revision = record.modRevision;
       const event: ChangeEvent = { kind: "put", key, record, previous: null, revision };
       if (wants(request, event)) {
-        yield { type: "change", event, positions: new Map(positions) };
+        yield { type: "change", event, positions: told(positions) };
       }
     }
   }
