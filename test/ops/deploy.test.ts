@@ -160,11 +160,11 @@ test("every variable that the images, compose and Kubernetes set is a setting", 
     "deploy/kubernetes/flotilla.yml",
   ];
   // Read by the compose file itself, not by a node.
-  const ofCompose = ["FLOTILLA_IMAGE", "FLOTILLA_NODES"];
+  const ofCompose = /^FLOTILLA_(IMAGE|NODES|HTTP_PORT_)$/;
   for (const file of files) {
     for (const [name] of read(file).matchAll(/FLOTILLA_[A-Z_]+/g)) {
       assert.ok(
-        ofCompose.includes(name) || settings.includes(`\`${name}\``),
+        ofCompose.test(name) || settings.includes(`\`${name}\``),
         `${file} sets ${name}, which is no setting`,
       );
     }
@@ -203,7 +203,8 @@ test("compose starts three nodes by default and five with the profile", () => {
     const { environment = {}, hostname, ports, volumes } = node;
     assert.equal(hostname, name);
     assert.equal(environment["FLOTILLA_NODE_ID"], name);
-    assert.deepEqual(ports, [`127.0.0.1:808${name.slice(1)}:8080`]);
+    const number = name.slice(1);
+    assert.deepEqual(ports, [`127.0.0.1:\${FLOTILLA_HTTP_PORT_${number}:-808${number}}:8080`]);
     assert.deepEqual(volumes, [`${name}:/var/lib/flotilla`]);
     assert.ok(name in compose.volumes);
     assert.match(node.healthcheck?.test.join(" ") ?? "", /healthcheck\.js$/);
