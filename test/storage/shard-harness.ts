@@ -159,6 +159,16 @@ export class ShardHarness {
     }
   }
 
+  /** Begins to write what is applied; until the promise resolves, it is on its way. */
+  async stageOnly(): Promise<void> {
+    const batch = this.#store.batch();
+    batch.append(shard, this.#unlogged);
+    this.#unlogged = [];
+    this.#machine.stage(batch);
+    await batch.write(true);
+    this.#machine.staged();
+  }
+
   /** The process ends and starts again: what is in the log and not in the state is applied once more. */
   async restart(): Promise<void> {
     this.#store = new DatabaseLogStore(this.database, null);
