@@ -40,6 +40,7 @@ export interface Fence {
  */
 export type TtlChange = number | "keep" | null;
 
+/** Replaces the value, its content type and, unless told to keep it, the time to live. */
 export interface PutCommand {
   readonly type: "put";
   readonly key: Uint8Array;
@@ -51,6 +52,7 @@ export interface PutCommand {
   readonly wantPrevious: boolean;
 }
 
+/** Removes the key; `deleted: false` when there was none. */
 export interface DeleteCommand {
   readonly type: "delete";
   readonly key: Uint8Array;
@@ -96,9 +98,12 @@ export interface TouchCommand {
 /** Longest decimal integer that increment works on, and longest `by`: keeps big arithmetic cheap. A sign does not count. */
 export const numberDigitsMax = 4096;
 
+/** What of a key is compared. */
 export type CompareTarget = "value" | "version" | "create_revision" | "mod_revision" | "exists";
+/** How the present must stand to the operand. */
 export type CompareOperator = "equal" | "not_equal" | "less" | "greater";
 
+/** One assumption of a transaction. */
 export interface Compare {
   readonly key: Uint8Array;
   readonly target: CompareTarget;
@@ -110,6 +115,7 @@ export interface Compare {
   readonly operand: Uint8Array | number;
 }
 
+/** One step of a transaction. */
 export type TransactionOperation =
   { readonly type: "get"; readonly key: Uint8Array } | PutCommand | DeleteCommand;
 
@@ -141,6 +147,7 @@ export interface LockAcquireCommand {
   readonly wait: boolean;
 }
 
+/** Starts the holder's time to live anew; refused as `lock_lost` for anybody but the holder under its token. */
 export interface LockKeepAliveCommand {
   readonly type: "lock_keep_alive";
   readonly lock: Uint8Array;
@@ -224,12 +231,14 @@ export interface KeyRecord extends KeyMetadata {
   readonly value: Uint8Array;
 }
 
+/** What anybody may know of a lock. */
 export interface LockView {
   readonly holder: LockParty | null;
   /** In the order in which they will hold it. */
   readonly waiters: readonly LockParty[];
 }
 
+/** Who holds a lock or waits for it. */
 export interface LockParty {
   readonly owner: string;
   readonly value: Uint8Array;
@@ -305,6 +314,7 @@ export type CommandResult =
   /** expire and ttl_checkpoint */
   | { readonly type: "done" };
 
+/** What one step of a transaction did or read. */
 export type TransactionOperationResult =
   | { readonly type: "get"; readonly record: KeyRecord | null }
   | {

@@ -36,6 +36,7 @@ export function writeContentType(writer: ByteWriter, contentType: string): void 
   }
 }
 
+/** What `writeContentType` wrote. */
 export function readContentType(reader: ByteReader): string {
   const code = reader.u8();
   if (code === 0) {

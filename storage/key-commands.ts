@@ -19,6 +19,7 @@ import {
 import type { FoundKey, KeyChange, KeyTable, StoredRecord } from "./key-table.ts";
 import type { LockTable } from "./locks.ts";
 
+/** What key commands work on. */
 export interface KeyCommandsOptions {
   readonly keys: KeyTable;
   readonly locks: LockTable;

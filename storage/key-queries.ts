@@ -8,6 +8,7 @@ import type { StateRow } from "./state-scan.ts";
 import { stateTable } from "./state-tables.ts";
 import type { StateStore } from "./state-store.ts";
 
+/** What reads look at. */
 export interface KeyQueriesOptions {
   readonly store: StateStore;
   readonly keys: KeyTable;

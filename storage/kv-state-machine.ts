@@ -35,6 +35,7 @@ import type { StateLimits } from "./state-limits.ts";
 import { StateStore } from "./state-store.ts";
 import { storageBatch } from "./turn-batch.ts";
 
+/** What the state machine of a data shard needs from outside. */
 export interface KvStateMachineOptions {
   readonly database: Database;
   /** Hands out generations for received snapshots. */
@@ -45,6 +46,11 @@ export interface KvStateMachineOptions {
   readonly history: ChangeHistoryLimits;
   /** Told of an entry's changes, if it made any, right after it was applied. Must not throw. */
   readonly onChanges: (index: LogIndex, events: readonly ChangeEvent[]) => void;
+  /**
+   * Told when a snapshot has taken the place of the state: the changes between `index`, the last entry that was applied, and the snapshot
+   * are not told here. Must not throw.
+   */
+  readonly onReplaced?: (index: LogIndex) => void;
 }
 
 /**
@@ -132,12 +138,14 @@ export class KvStateMachine implements StateMachine {
   }
 
   staged(): void {
+    const lastApplied = this.#state.appliedIndex;
     if (this.#state.staged()) {
       this.#sessions.reload();
       this.#idempotency.reload();
       this.#deadlines.clear();
       this.history.reset(this.#state.appliedIndex);
       this.#restoreDeadlines();
+      this.#options.onReplaced?.(lastApplied);
     }
   }
 

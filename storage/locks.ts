@@ -43,6 +43,7 @@ interface FoundLock {
   readonly lock: StoredLock | null;
 }
 
+/** What locks work on. */
 export interface LockTableOptions {
   readonly store: StateStore;
   readonly deadlines: Deadlines;

@@ -26,6 +26,7 @@ import { StateStore } from "./state-store.ts";
 import { storageBatch } from "./turn-batch.ts";
 import type { ByteWriter } from "./wire-codec.ts";
 
+/** What the state machine of the meta shard needs from outside. */
 export interface MetaStateMachineOptions {
   readonly database: Database;
   /** Hands out generations for received snapshots. */

@@ -25,6 +25,7 @@ export interface LiveRecord extends KeyRecord {
   readonly expiresInMs: number | null;
 }
 
+/** One key of a scan. */
 export interface ScanItem {
   readonly key: Uint8Array;
   /** With `keysOnly`, `value` is empty. */
@@ -37,6 +38,7 @@ export interface AsOf {
   readonly appliedIndex: LogIndex;
 }
 
+/** The answer to a query has its type. */
 export type QueryResult = AsOf &
   (
     | { readonly type: "get"; readonly record: LiveRecord | null }

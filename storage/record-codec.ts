@@ -12,6 +12,7 @@ export function writeNullable(writer: ByteWriter, value: number | null): void {
   writer.varuint(value === null ? 0 : value + 1);
 }
 
+/** What `writeNullable` wrote. */
 export function readNullable(reader: ByteReader): number | null {
   const value = reader.varuint();
   return value === 0 ? null : value - 1;
@@ -29,10 +30,12 @@ export function writeOptional<T>(
   }
 }
 
+/** What `writeOptional` wrote. */
 export function readOptional<T>(reader: ByteReader, read: (reader: ByteReader) => T): T | null {
   return reader.bool() ? read(reader) : null;
 }
 
+/** Content type, create and mod revision, version, ttl. */
 export function writeMetadata(writer: ByteWriter, metadata: KeyMetadata): void {
   writeContentType(writer, metadata.contentType);
   writer.varuint(metadata.createRevision);
@@ -41,6 +44,7 @@ export function writeMetadata(writer: ByteWriter, metadata: KeyMetadata): void {
   writeNullable(writer, metadata.ttlMs);
 }
 
+/** What `writeMetadata` wrote. */
 export function readMetadata(reader: ByteReader): KeyMetadata {
   return {
     contentType: readContentType(reader),
@@ -51,11 +55,13 @@ export function readMetadata(reader: ByteReader): KeyMetadata {
   };
 }
 
+/** The metadata, then the value. */
 export function writeRecord(writer: ByteWriter, record: KeyRecord): void {
   writeMetadata(writer, record);
   writer.bytes(record.value);
 }
 
+/** What `writeRecord` wrote. */
 export function readRecord(reader: ByteReader): KeyRecord {
   return {
     contentType: readContentType(reader),
@@ -70,11 +76,13 @@ export function readRecord(reader: ByteReader): KeyRecord {
 /** Fewest bytes that a record takes: bounds how many can be announced. */
 export const recordBytesMin = 6;
 
+/** The record, then the remaining time. */
 export function writeLiveRecord(writer: ByteWriter, record: LiveRecord): void {
   writeRecord(writer, record);
   writeNullable(writer, record.expiresInMs);
 }
 
+/** What `writeLiveRecord` wrote. */
 export function readLiveRecord(reader: ByteReader): LiveRecord {
   return {
     contentType: readContentType(reader),
@@ -87,6 +95,7 @@ export function readLiveRecord(reader: ByteReader): LiveRecord {
   };
 }
 
+/** Owner, value, ttl, token. */
 export function writeParty(writer: ByteWriter, party: LockParty): void {
   writer.string(party.owner);
   writer.bytes(party.value);
@@ -94,6 +103,7 @@ export function writeParty(writer: ByteWriter, party: LockParty): void {
   writer.varuint(party.token);
 }
 
+/** What `writeParty` wrote. */
 export function readParty(reader: ByteReader): LockParty {
   return {
     owner: reader.string(),
@@ -103,11 +113,13 @@ export function readParty(reader: ByteReader): LockParty {
   };
 }
 
+/** The holder if there is one, then the waiters. */
 export function writeLockView(writer: ByteWriter, lock: LockView): void {
   writeOptional(writer, lock.holder, writeParty);
   writeList(writer, lock.waiters, writeParty);
 }
 
+/** What `writeLockView` wrote. */
 export function readLockView(reader: ByteReader): LockView {
   return {
     holder: readOptional(reader, readParty),
@@ -115,11 +127,13 @@ export function readLockView(reader: ByteReader): LockView {
   };
 }
 
+/** Revision and applied index. */
 export function writeAsOf(writer: ByteWriter, asOf: AsOf): void {
   writer.varuint(asOf.revision);
   writer.varuint(asOf.appliedIndex);
 }
 
+/** What `writeAsOf` wrote. */
 export function readAsOf(reader: ByteReader): AsOf {
   return { revision: Revision(reader.varuint()), appliedIndex: LogIndex(reader.varuint()) };
 }

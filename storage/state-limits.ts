@@ -16,6 +16,7 @@ export interface StateLimits {
   readonly idempotencyEntriesMax: number;
 }
 
+/** What every node uses. */
 export const stateLimits: StateLimits = {
   sessionsMax: 512,
   sessionAnswersMax: 4096,
