@@ -90,8 +90,11 @@ export interface ForwardRequest {
   /** Unique per sender's incarnation. */
   readonly id: number;
   readonly shard: ShardId;
-  /** `write`: payload is an encoded command for the leader. `read`: an encoded query, run by the receiver after ReadIndex. */
-  readonly kind: "write" | "read";
+  /**
+   * `write`: payload is an encoded command for the leader. `read`: an encoded query, run by the receiver after ReadIndex. `watch`: which
+   * changes to tell; the receiver answers when there are some.
+   */
+  readonly kind: "write" | "read" | "watch";
   readonly epoch: number;
   /** Time left, in milliseconds; the receiver gives up after it. */
   readonly timeoutMs: number;

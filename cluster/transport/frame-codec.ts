@@ -26,7 +26,11 @@ export type Received =
 
 // Position = number in proto/peer.proto. A reason that is not known yet is read as the first.
 const closeReasons = ["unspecified", "stopping", "replaced", "not_a_peer", "bad_frame"] as const;
-const requestKinds = ["write", "read"] as const satisfies readonly ForwardRequest["kind"][];
+const requestKinds = [
+  "write",
+  "read",
+  "watch",
+] as const satisfies readonly ForwardRequest["kind"][];
 const responseStatuses = [
   "ok",
   "not_leader",

@@ -77,6 +77,15 @@ export function fullFrame(from: NodeId, to: NodeId): Frame {
         payload: bytes(0),
         trace: "",
       },
+      {
+        id: 2,
+        shard: ShardId(1),
+        kind: "watch",
+        epoch: 1,
+        timeoutMs: 10_000,
+        payload: bytes(10),
+        trace: "",
+      },
     ],
     responses: (
       ["ok", "not_leader", "overloaded", "wrong_epoch", "not_ready", "unknown"] as const
