@@ -14,7 +14,6 @@ const timerFiles: Readonly<Record<string, string>> = {
   "cluster/transport/probe.ts": "a port that neither answers nor refuses",
   "cluster/transport/session.ts": "a stream that does not end by itself",
   "cluster/transport/snapshot-stream.ts": "a snapshot that has stalled",
-  "server/ticker.ts": "the tick",
   "server/timers.ts": "the timers that a server hands to whoever has deadlines",
 };
 
