@@ -21,12 +21,18 @@ import {
  * a damaged one ends the stream with StoreFailure `corrupt`, so damage never travels to other replicas.
  */
 export function createSnapshotReader(database: Database, shard: ShardId): SnapshotReader {
-  const bytes = database.getSync(appliedKey(shard));
-  if (bytes === undefined) {
-    throw new StoreFailure("corrupt", `shard ${shard} has no applied record`);
+  // A turn may reach the database between any two calls: the applied record is read as the snapshot has it, never beside it.
+  const snapshot = database.snapshot();
+  try {
+    const bytes = database.getSync(appliedKey(shard), snapshot);
+    if (bytes === undefined) {
+      throw new StoreFailure("corrupt", `shard ${shard} has no applied record`);
+    }
+    return new StateSnapshot(database, snapshot, shard, decodeAppliedRecord(shard, bytes));
+  } catch (error) {
+    snapshot.close().catch(() => undefined);
+    throw error;
   }
-  const applied = decodeAppliedRecord(shard, bytes);
-  return new StateSnapshot(database, database.snapshot(), shard, applied);
 }
 
 class StateSnapshot implements SnapshotReader {
