@@ -1,4 +1,3 @@
-import { assert } from "../cluster/assert.ts";
 import type { NodeId, ShardId } from "../cluster/types.ts";
 import type { ShardSnapshot } from "./metrics-source.ts";
 
@@ -15,17 +14,9 @@ export class ShardObserver {
     this.#onRecovered = onRecovered;
   }
 
-  /** A replica is here: until a leader is known, its shard counts as unavailable. */
+  /** A replica is here, if that was not known: until a leader is known, its shard counts as unavailable. */
   opened(shard: ShardId, nowMs: number): void {
-    assert(!this.#shards.has(shard), `shard ${shard} is observed twice`);
-    this.#shards.set(shard, {
-      openedAtMs: nowMs,
-      leader: null,
-      leaderlessSinceMs: nowMs,
-      leaderlessMs: 0,
-      leaderChanges: 0,
-      lags: new Map(),
-    });
+    this.#of(shard, nowMs);
   }
 
   /** The replica has left this node. */
@@ -38,8 +29,8 @@ export class ShardObserver {
    * the time in which nobody could tell yet is counted too; 0 when unknown or when it stepped down.
    */
   leaderChanged(shard: ShardId, leader: NodeId | null, nowMs: number, silentMs: number): void {
-    const watched = this.#shards.get(shard);
-    if (watched === undefined || watched.leader === leader) {
+    const watched = this.#of(shard, nowMs);
+    if (watched.leader === leader) {
       return;
     }
     const since = watched.leaderlessSinceMs ?? Math.max(watched.openedAtMs, nowMs - silentMs);
@@ -59,10 +50,7 @@ export class ShardObserver {
 
   /** Totals since the replica opened. */
   facts(shard: ShardId, nowMs: number): ShardFacts {
-    const watched = this.#shards.get(shard);
-    if (watched === undefined) {
-      return { availability: 0, unavailableSeconds: 0, leaderChanges: 0 };
-    }
+    const watched = this.#of(shard, nowMs);
     const open =
       watched.leaderlessSinceMs === null ? 0 : Math.max(0, nowMs - watched.leaderlessSinceMs);
     const leaderlessMs = watched.leaderlessMs + open;
@@ -79,7 +67,7 @@ export class ShardObserver {
    * Call it regularly; what happens between two samples is not seen, and a member that keeps up with them is 0 behind.
    */
   sampleLag(replica: ShardSnapshot, nowMs: number): ReadonlyMap<NodeId, number> {
-    const lags = this.#shards.get(replica.shard)?.lags ?? new Map<NodeId, Lag>();
+    const { lags } = this.#of(replica.shard, nowMs);
     const behind = new Map<NodeId, number>();
     for (const member of lags.keys()) {
       if (!replica.matchIndexes.has(member)) {
@@ -96,6 +84,22 @@ export class ShardObserver {
       }
     }
     return behind;
+  }
+
+  #of(shard: ShardId, nowMs: number): Watched {
+    let watched = this.#shards.get(shard);
+    if (watched === undefined) {
+      watched = {
+        openedAtMs: nowMs,
+        leader: null,
+        leaderlessSinceMs: nowMs,
+        leaderlessMs: 0,
+        leaderChanges: 0,
+        lags: new Map(),
+      };
+      this.#shards.set(shard, watched);
+    }
+    return watched;
   }
 }
 
