@@ -23,6 +23,8 @@ export const recordKind = {
   instance: 0x01,
   /** Newest rung of the ladder over all turns. */
   rung: 0x02,
+  /** There, once turns were found to be missing. */
+  lostTurns: 0x03,
   /** Of one shard: hard state and bounds of its log. */
   head: 0x10,
   /** Of one shard: how far its state is. */
@@ -42,6 +44,8 @@ export type StateTable = number;
 export const statePrefixBytes = 9;
 
 export const instanceKey: Uint8Array = Uint8Array.of(recordKind.instance);
+
+export const lostTurnsKey: Uint8Array = Uint8Array.of(recordKind.lostTurns);
 
 export function rungKey(sequence: number): Uint8Array {
   const key = Buffer.allocUnsafe(9);

@@ -26,6 +26,7 @@ export class DatabaseLogStore implements LogStore {
   readonly #witness: Witness | null;
   readonly #janitor: Janitor;
   readonly #host: TurnHost;
+  #hasLostTurns = false;
   readonly #retained = new Map<ShardId, readonly KeyRange[]>();
   /** Number of the newest turn that was begun; null before `recover`. */
   #sequence: number | null = null;
@@ -37,6 +38,7 @@ export class DatabaseLogStore implements LogStore {
     this.#witness = witness;
     this.#janitor = new Janitor(database);
     this.#host = {
+      hasLostTurns: () => this.#hasLostTurns,
       heads: new Map<ShardId, ShardHead>(),
       stateGenerations: new Map<ShardId, Generation>(),
       nextGeneration: () => this.nextGeneration(),
@@ -50,6 +52,7 @@ export class DatabaseLogStore implements LogStore {
     const recovery = await recoverStore(this.#database, this.#witness?.sequence ?? 0);
     this.#sequence = recovery.sequence;
     this.#generation = recovery.generation;
+    this.#hasLostTurns = recovery.hasLostTurns;
     for (const [shard, head] of recovery.heads) {
       this.#host.heads.set(shard, head);
     }
@@ -62,6 +65,14 @@ export class DatabaseLogStore implements LogStore {
     this.#witness?.note(recovery.sequence);
     recovery.garbage.forEach((range) => this.#janitor.schedule(range));
     return recovery.shards;
+  }
+
+  /**
+   * Whether turns are known to be missing, now or at an earlier opening. Replicas that are not here may have been lost with them, so new
+   * ones are refused unless they are quarantined.
+   */
+  get hasLostTurns(): boolean {
+    return this.#hasLostTurns;
   }
 
   batch(): StorageBatch {

@@ -16,6 +16,7 @@ import {
   generationPrefix,
   Generation,
   headKey,
+  lostTurnsKey,
   prefixRange,
   readU64,
   recordKind,
@@ -35,6 +36,8 @@ export interface Recovery {
   readonly shards: readonly RecoveredShard[];
   readonly heads: ReadonlyMap<ShardId, ShardHead>;
   readonly stateGenerations: ReadonlyMap<ShardId, Generation>;
+  /** Turns are missing, or were at an earlier opening: a replica that is not here may have been lost with them. */
+  readonly hasLostTurns: boolean;
   /** Number of the newest turn, counting recovery itself. */
   readonly sequence: number;
   /** Highest number that any log or state on disk uses. */
@@ -88,6 +91,10 @@ export async function recoverStore(database: Database, witnessed: number): Promi
     });
   }
 
+  const hasLostTurns = isIncomplete || database.getSync(lostTurnsKey) !== undefined;
+  if (isIncomplete) {
+    batch.put(lostTurnsKey, new Uint8Array(0));
+  }
   const sequence = Math.max(witnessed, ...ladder) + 1;
   ladder.forEach((rung) => batch.del(rungKey(rung)));
   batch.put(rungKey(sequence), new Uint8Array(0));
@@ -96,6 +103,7 @@ export async function recoverStore(database: Database, witnessed: number): Promi
     shards,
     heads,
     stateGenerations,
+    hasLostTurns,
     sequence,
     generation,
     ...sortRemains(found, heads, stateGenerations),

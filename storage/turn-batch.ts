@@ -13,6 +13,7 @@ import type { AppliedRecord } from "./applied-record.ts";
 import { encodeAppliedRecord } from "./applied-record.ts";
 import type { DatabaseBatch, KeyRange } from "./database.ts";
 import { entryHeaderBytes, writeEntryValue } from "./entry-codec.ts";
+import { StoreFailure } from "./failure.ts";
 import type { Generation } from "./keys.ts";
 import {
   appliedKey,
@@ -34,6 +35,8 @@ export interface TurnHost {
   readonly heads: Map<ShardId, ShardHead>;
   /** Under which each shard's state lies, as of the newest batch. */
   readonly stateGenerations: Map<ShardId, Generation>;
+  /** See DatabaseLogStore. */
+  hasLostTurns(): boolean;
   nextGeneration(): Generation;
   /** What was kept of a quarantined replica for inspection; it may go once the replica has a new log. */
   releaseRetained(shard: ShardId): readonly KeyRange[];
@@ -89,6 +92,13 @@ export class StorageBatch implements TurnBatch {
 
   createShard(shard: ShardId, configuration: Configuration, isQuarantined: boolean): void {
     assert(!this.#host.heads.has(shard), `shard ${shard} has a replica here already`);
+    if (this.#host.hasLostTurns() && !isQuarantined) {
+      throw new StoreFailure(
+        "corrupt",
+        `this store has lost turns, perhaps a replica of shard ${shard}, which must not begin anew as if it had promised nothing: ` +
+          "empty the data directory and let the node rejoin",
+      );
+    }
     this.#setHead(shard, newShardHead(this.#host.nextGeneration(), isQuarantined));
     this.setApplied(shard, {
       generation: this.#host.nextGeneration(),

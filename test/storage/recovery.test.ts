@@ -158,6 +158,24 @@ test(`a lost end is noticed with a witness, and without one it is a shorter life
   }
 });
 
+test("a store that lost turns makes no new replica that could vote, also when it is opened again", async () => {
+  const database = await twoReplicas();
+  await database.clear(prefixRange(Uint8Array.of(recordKind.rung)));
+  for (let opening = 0; opening < 3; opening++) {
+    const store = new DatabaseLogStore(database, null);
+    await store.recover();
+    assert.equal(store.hasLostTurns, true);
+    assert.throws(() => store.batch().createShard(ShardId(7), configuration, false), {
+      code: "corrupt",
+    });
+  }
+  const store = new DatabaseLogStore(database, null);
+  await store.recover();
+  const batch = store.batch();
+  batch.createShard(ShardId(7), configuration, true);
+  await batch.write(true);
+});
+
 test("a store whose ladder is gone does not trust its replicas", async () => {
   const database = await twoReplicas();
   await database.clear(prefixRange(Uint8Array.of(recordKind.rung)));
