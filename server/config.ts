@@ -1,5 +1,5 @@
 import { isNodeId, NodeId } from "../cluster/types.ts";
-import { logLevels } from "./log.ts";
+import { type LogLevel, logLevels } from "./log.ts";
 import { readSettings, type Reading } from "./read-settings.ts";
 import {
   bytes,
@@ -268,7 +268,7 @@ const table = {
     min: "4KiB",
     max: "256KiB",
   }),
-  logLevel: choice({
+  logLevel: choice<LogLevel>({
     section: watching,
     help: "What is logged",
     default: "info",

@@ -6,6 +6,7 @@ import { ServiceError } from "./errors.ts";
 import { FailureDetector } from "./failure-detector.ts";
 import { HttpServer } from "./http/server.ts";
 import type { Log } from "./log.ts";
+import { Insight } from "./insight.ts";
 import { Metrics } from "./metrics.ts";
 import { Observation } from "./observation.ts";
 import { Service } from "./service.ts";
@@ -83,6 +84,14 @@ export class Node {
       watcherCount: () => hub.listenerCount,
       clock,
     });
+    const insight = new Insight({
+      config,
+      log,
+      metrics: this.#metrics,
+      observation: this.#observation,
+      observer: this.#observer,
+      clock,
+    });
     this.#http = new HttpServer({
       config,
       log,
@@ -96,8 +105,9 @@ export class Node {
           throw new ServiceError("starting", "watches are not served yet");
         },
       }),
-      observer: null,
+      observer: insight,
       tracer: null,
+      insight,
     });
   }
 

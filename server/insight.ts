@@ -1,0 +1,89 @@
+import type { Config } from "./config.ts";
+import { type HealthLimits, type HealthReport, liveness, readiness } from "./health.ts";
+import type { Answer, RequestObserver } from "./http/exchange.ts";
+import type { NodeInsight } from "./http/probe-routes.ts";
+import type { Log } from "./log.ts";
+import { MetricsCollector } from "./metrics-collector.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Observation } from "./observation.ts";
+import type { ShardObserver } from "./shard-observer.ts";
+import { type SlowRequest, SlowRequests } from "./slow-requests.ts";
+import { parseTraceparent } from "./trace-context.ts";
+
+export interface InsightOptions {
+  readonly config: Config;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly observation: Observation;
+  readonly observer: ShardObserver;
+  readonly clock: () => number;
+}
+
+/** A follower that is further behind what it knows to be committed is still catching up. */
+const applyLagMaxEntries = 1000;
+
+/** What the process tells of itself over HTTP, and what it learns from each request. */
+export class Insight implements NodeInsight, RequestObserver {
+  readonly #options: InsightOptions;
+  readonly #collector: MetricsCollector;
+  readonly #slow: SlowRequests;
+  readonly #limits: HealthLimits;
+
+  constructor(options: InsightOptions) {
+    this.#options = options;
+    const { config, metrics, observation, observer } = options;
+    this.#collector = new MetricsCollector(metrics, observation, observer);
+    this.#slow = new SlowRequests(config.slowRequestMs, config.slowRequestsKept);
+    const electionMs = config.electionTicks * config.tickMs;
+    this.#limits = { tickSilenceMaxMs: 10 * electionMs, applyLagMaxEntries };
+  }
+
+  liveness(): HealthReport {
+    return liveness(this.#options.observation.health(), this.#limits);
+  }
+
+  readiness(): HealthReport {
+    return readiness(this.#options.observation.health(), this.#limits);
+  }
+
+  metrics(): Promise<string> {
+    return this.#collector.scrape(this.#options.clock());
+  }
+
+  get metricsContentType(): string {
+    return this.#options.metrics.contentType;
+  }
+
+  slowRequests(): readonly SlowRequest[] {
+    return this.#slow.list();
+  }
+
+  onRequest(): void {
+    this.#options.metrics.instruments.httpRequestsInFlight.inc(1);
+  }
+
+  onAnswer(answer: Answer): void {
+    const { metrics, config, log } = this.#options;
+    metrics.instruments.httpRequestsInFlight.inc(-1);
+    metrics.httpRequest(answer.method, answer.route, answer.code, answer.durationMs / 1000);
+    this.#slow.note(answer.durationMs, () => describeSlow(answer));
+    if (config.logRequests) {
+      const { method, route, code, requestId } = answer;
+      const durationMs = Number(answer.durationMs.toFixed(3));
+      log.info({ method, route, code, requestId, durationMs }, "request answered");
+    }
+  }
+}
+
+function describeSlow(answer: Answer): Omit<SlowRequest, "durationMs"> {
+  const { method, route, code, requestId, trace, timings } = answer;
+  return {
+    at: new Date().toISOString(),
+    requestId,
+    traceId: trace === "" ? null : (parseTraceparent(trace)?.traceId ?? null),
+    method,
+    route,
+    code,
+    stages: Object.fromEntries(timings),
+  };
+}
