@@ -14,24 +14,32 @@ export class ScriptNetwork {
     this.#inFlight.push(...messages);
   }
 
-  /** Takes the messages of a direction (`a->b`), optionally of one type, out of the network. */
-  take(direction: string, type: string | null): readonly Message[] {
-    const taken = this.peek(direction, type);
+  /** Like `peek`, and takes them out of the network. */
+  take(direction: string, which: string | null): readonly Message[] {
+    const taken = this.peek(direction, which);
     this.#inFlight = this.#inFlight.filter((message) => !taken.includes(message));
     return taken;
   }
 
-  peek(direction: string, type: string | null): readonly Message[] {
-    return this.#inFlight.filter(
-      (message) =>
-        `${message.from}->${message.to}` === direction && (type === null || message.type === type),
-    );
+  /** The messages of a direction: all, those of one type, or the one that was sent `last`. */
+  peek(direction: string, which: string | null): readonly Message[] {
+    const found = this.#inFlight.filter(({ from, to }) => `${from}->${to}` === direction);
+    if (which === "last") {
+      return found.slice(-1);
+    }
+    return found.filter((message) => which === null || message.type === which);
   }
 
-  takeAll(): readonly Message[] {
-    const taken = this.#inFlight;
-    this.#inFlight = [];
+  /** Takes everything but the messages of one type, which stay under way. */
+  takeAll(butType: string | null): readonly Message[] {
+    const taken = this.#inFlight.filter(({ type }) => type !== butType);
+    this.#inFlight = this.#inFlight.filter(({ type }) => type === butType);
     return taken;
+  }
+
+  clear(): void {
+    this.#inFlight = [];
+    this.#cuts.clear();
   }
 
   isCut(message: Message): boolean {

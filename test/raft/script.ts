@@ -94,6 +94,9 @@ export class Script {
   }
 
   #cluster(args: Args): readonly string[] {
+    this.#replicas.clear();
+    this.#network.clear();
+    this.#applied = new AppliedEntries();
     const voters = args.ids;
     const learners = args.list("learners");
     for (const id of [...voters, ...learners]) {
@@ -135,9 +138,9 @@ export class Script {
       case "messages":
         return this.#network.inFlight.map(printMessage);
       case "run":
-        return this.#untilQuiet();
+        return this.#untilQuiet(args.maybe(0));
       case "settle":
-        return this.#untilQuiet().filter((line) => / (reads|installs) /.test(line));
+        return this.#untilQuiet(args.maybe(0)).filter((line) => / (reads|installs) /.test(line));
       case "deliver":
         return this.#deliver(this.#network.take(args.word(0), args.maybe(1)));
       case "repeat":
@@ -290,7 +293,8 @@ export class Script {
     return lines;
   }
 
-  #untilQuiet(): readonly string[] {
+  /** Lets everybody work until nobody has anything to do. Messages of the type `held`, if given, stay under way. */
+  #untilQuiet(held: string | null): readonly string[] {
     const lines: string[] = [];
     for (let round = 0; round < 1000; round++) {
       const before = lines.length;
@@ -299,8 +303,8 @@ export class Script {
           lines.push(...this.#turn(replica));
         }
       }
-      lines.push(...this.#deliver(this.#network.takeAll()));
-      if (lines.length === before && this.#network.inFlight.length === 0) {
+      lines.push(...this.#deliver(this.#network.takeAll(held)));
+      if (lines.length === before) {
         return lines.filter((line) => line !== "");
       }
     }
