@@ -10,7 +10,7 @@ export interface EntryChanges {
 /** How much a shard's history may hold in memory. */
 export interface ChangeHistoryLimits {
   readonly eventsMax: number;
-  /** Keys, values and previous values. */
+  /** Payloads of the entries, values that are not in them, previous values. */
   readonly bytesMax: number;
 }
 
@@ -51,9 +51,12 @@ export class ChangeHistory {
     return this.#bytes;
   }
 
-  /** Adds the changes of the next entry that has any. */
-  add(index: LogIndex, events: readonly ChangeEvent[]): void {
-    const bytes = events.reduce((sum, event) => sum + bytesOf(event), 0);
+  /**
+   * Adds the changes of the next entry that has any. Keys and values are mostly views of the entry's payload, all of which they keep in
+   * memory: so all of it counts.
+   */
+  add(index: LogIndex, events: readonly ChangeEvent[], payload: Uint8Array): void {
+    const bytes = events.reduce((sum, event) => sum + bytesOf(event, payload), payload.length);
     this.#kept.push({ index, events, bytes });
     this.#events += events.length;
     this.#bytes += bytes;
@@ -111,6 +114,8 @@ export class ChangeHistory {
 /** A guess at what an event costs besides its bytes. */
 const eventOverhead = 200;
 
-function bytesOf({ key, record, previous }: ChangeEvent): number {
-  return eventOverhead + key.length + (record?.value.length ?? 0) + (previous?.value.length ?? 0);
+function bytesOf({ record, previous }: ChangeEvent, payload: Uint8Array): number {
+  const isView = record?.value.buffer === payload.buffer;
+  const own = isView ? 0 : (record?.value.length ?? 0);
+  return eventOverhead + own + (previous?.value.length ?? 0);
 }

@@ -9,6 +9,8 @@ function event(key: string): ChangeEvent {
   return { kind: "delete", key: bytes(key), record: null, previous: null, revision: Revision(1) };
 }
 
+const nothing = new Uint8Array(0);
+
 function indexes(history: ChangeHistory, after: number): readonly number[] | null {
   return history.since(LogIndex(after))?.map((changes) => changes.index) ?? null;
 }
@@ -18,8 +20,8 @@ describe("the history of changes", () => {
     const history = new ChangeHistory({ eventsMax: 100, bytesMax: 100_000 }, LogIndex(10));
     assert.equal(indexes(history, 9), null);
     assert.deepEqual(indexes(history, 10), []);
-    history.add(LogIndex(12), [event("a")]);
-    history.add(LogIndex(15), [event("b"), event("c")]);
+    history.add(LogIndex(12), [event("a")], nothing);
+    history.add(LogIndex(15), [event("b"), event("c")], nothing);
     assert.deepEqual(indexes(history, 10), [12, 15]);
     assert.deepEqual(indexes(history, 11), [12, 15]);
     assert.deepEqual(indexes(history, 12), [15]);
@@ -31,7 +33,7 @@ describe("the history of changes", () => {
   it("forgets whole entries, the oldest first, when there are too many events", () => {
     const history = new ChangeHistory({ eventsMax: 5, bytesMax: 100_000 }, LogIndex(0));
     for (let index = 1; index <= 50; index++) {
-      history.add(LogIndex(index), [event("a"), event("b")]);
+      history.add(LogIndex(index), [event("a"), event("b")], nothing);
       assert.ok(history.eventCount <= 5);
     }
     assert.equal(history.goneIndex, 48);
@@ -41,8 +43,8 @@ describe("the history of changes", () => {
 
   it("forgets when there are too many bytes, even all of it", () => {
     const history = new ChangeHistory({ eventsMax: 100, bytesMax: 1000 }, LogIndex(0));
-    history.add(LogIndex(1), [event("a")]);
-    history.add(LogIndex(2), [event("x".repeat(2000))]);
+    history.add(LogIndex(1), [event("a")], nothing);
+    history.add(LogIndex(2), [event("a")], bytes("x".repeat(2000)));
     assert.equal(history.bytes, 0);
     assert.equal(indexes(history, 1), null);
     assert.deepEqual(indexes(history, 2), []);
