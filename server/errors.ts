@@ -97,7 +97,7 @@ export function problemOf(error: ServiceError, requestId: string | null): Proble
   const { status, title, retryable, applied }: ErrorDefinition = errorDefinitions[error.code];
   const { shard, leader, retryAfterMs, extra } = error.options;
   return {
-    type: `/docs/errors#${error.code}`,
+    type: `/errors#${error.code}`,
     title,
     status,
     detail: error.message,

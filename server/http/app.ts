@@ -6,12 +6,18 @@ import type { Log } from "../log.ts";
 import type { Tracer } from "../tracing.ts";
 import { Admission } from "./admission.ts";
 import { Exchange, requestIds, type RequestObserver } from "./exchange.ts";
+import { clusterRoutes } from "./cluster-routes.ts";
+import { Heartbeats } from "./heartbeats.ts";
 import { kvRoutes } from "./kv-routes.ts";
+import { lockRoutes } from "./lock-routes.ts";
+import { manyRoutes } from "./many-routes.ts";
 import { answerMethodNotAllowed } from "./method-not-allowed.ts";
 import { describeApi, openApiRoutes } from "./openapi.ts";
 import { answerBrokenRequest, answerProblem } from "./problems.ts";
+import { probeRoutes, type NodeInsight } from "./probe-routes.ts";
 import type { RouteKit, Routes } from "./route-kit.ts";
 import type { KeyValueService } from "./service.ts";
+import { watchRoutes } from "./watch-routes.ts";
 
 /** What HTTP needs of the process around it. */
 export interface AppOptions {
@@ -23,6 +29,7 @@ export interface AppOptions {
   readonly advertisedAddress: () => string;
   readonly observer: RequestObserver | null;
   readonly tracer: Tracer | null;
+  readonly insight: NodeInsight;
 }
 
 /** The HTTP server of a node. */
@@ -69,8 +76,14 @@ export async function buildApp(options: AppOptions): Promise<App> {
   await describeApi(app, options.version);
   openApiRoutes(app);
   // Work is counted and may be refused; looking at the node never is.
-  await addRoutes(app, kit, options, "admitted", [kvRoutes(() => Promise.resolve())]);
-  await addRoutes(app, kit, options, "always", []);
+  await addRoutes(app, kit, options, "admitted", [
+    kvRoutes,
+    manyRoutes,
+    watchRoutes(new Heartbeats(config.watchHeartbeatMs)),
+    lockRoutes,
+    clusterRoutes,
+  ]);
+  await addRoutes(app, kit, options, "always", [probeRoutes(options.insight, options.version)]);
   allowed.addRoutes();
   await app.ready();
   return { fastify: app, admission };
@@ -94,7 +107,7 @@ function createFastify({ config, log }: AppOptions): FastifyInstance {
     forceCloseConnections: "idle",
     // While the node drains it still serves what reaches it, and says `Connection: close`.
     return503OnClosing: false,
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, discriminator: true } },
     routerOptions: {
       maxParamLength: pathCharactersMax,
       // Routes read their own query, strictly: see query.ts.

@@ -1,7 +1,9 @@
 import Type from "typebox";
-import { previousSchema, revisionSchema } from "./json-values.ts";
+import { keySchema, liveRecordSchema, previousSchema, revisionSchema } from "./json-values.ts";
 import type { WriteForms } from "./kv-writes.ts";
 import type { getForm } from "./kv-reads.ts";
+import type { scanForm } from "./scan-routes.ts";
+import { queryForm } from "./query.ts";
 import { commonProblems, json, problem, type RouteDocs } from "./route-kit.ts";
 
 const conditionHeaders = {
@@ -30,10 +32,15 @@ const failures = {
 const changed = { revision: revisionSchema, version: Type.Integer(), created: Type.Boolean() };
 
 /** What the API's description says of the routes of one key. */
-export function kvDocs(read: ReturnType<typeof getForm>, forms: WriteForms) {
+export function kvDocs(
+  read: ReturnType<typeof getForm>,
+  range: ReturnType<typeof scanForm>,
+  forms: WriteForms,
+) {
   const get = readDocs(read);
   return {
     get,
+    scan: scanDocs(read, range),
     head: { ...get, summary: "Look at a key" },
     put: putDocs(forms),
     delete: deleteDocs(forms),
@@ -44,7 +51,6 @@ export function kvDocs(read: ReturnType<typeof getForm>, forms: WriteForms) {
 function readDocs(form: ReturnType<typeof getForm>): RouteDocs {
   return {
     summary: "Read a key",
-    description: "On /v1/kv without key64: a page of keys, see its parameters.",
     tags,
     query: form,
     headers: {
@@ -62,6 +68,37 @@ function readDocs(form: ReturnType<typeof getForm>): RouteDocs {
       307: { description: "With ?redirect=1: the leader's address." },
       404: problem("`not_found`"),
       ...failures,
+    },
+  };
+}
+
+function scanDocs(read: ReturnType<typeof getForm>, range: ReturnType<typeof scanForm>): RouteDocs {
+  return {
+    summary: "A page of keys in byte order, over all shards",
+    description:
+      "With Accept: application/x-ndjson a stream of all of them, one per line; an error in the middle is the last line. With key64: reads that key, as GET /v1/kv/{key} does.",
+    tags: ["ranges"],
+    query: queryForm({
+      ...range.parameters,
+      key64: read.parameters.key64,
+      redirect: read.parameters.redirect,
+      wait: read.parameters.wait,
+    }),
+    responses: {
+      200: {
+        description: "The page; `more` tells whether there is another at `next_cursor`.",
+        headers: { Link: 'rel="next": the next page.' },
+        content: {
+          "application/json": Type.Object({
+            items: Type.Array(liveRecordSchema),
+            prefixes: Type.Optional(Type.Array(Type.Object(keySchema))),
+            more: Type.Boolean(),
+            next_cursor: Type.Optional(Type.String()),
+          }),
+          "application/x-ndjson": Type.String(),
+        },
+      },
+      ...commonProblems,
     },
   };
 }

@@ -7,77 +7,76 @@ import { keyOfBase64, keyOfPath } from "./keys.ts";
 import { splitTarget } from "./percent.ts";
 import type { RouteKit, Routes } from "./route-kit.ts";
 import { sendRaw } from "./responses.ts";
+import { scan, scanForm } from "./scan-routes.ts";
 
 const route = "/v1/kv/";
 
 /**
- * One key: GET, HEAD, PUT, DELETE, POST. The key is the rest of the path, or `?key64=` where it is `/v1/kv` itself. `GET /v1/kv` without
- * key64 is a scan (scan-routes.ts), which is asked through `scan`.
+ * One key: GET, HEAD, PUT, DELETE, POST. The key is the rest of the path, or `?key64=` where that is `/v1/kv` itself; `GET /v1/kv` without
+ * key64 is a scan.
  */
-export function kvRoutes(
-  scan: (request: FastifyRequest, reply: FastifyReply, query: string) => Promise<void>,
-): Routes {
-  return (app, kit) => {
-    app.removeAllContentTypeParsers();
-    app.addContentTypeParser(
-      "*",
-      { parseAs: "buffer", bodyLimit: kit.config.valueBytesMax },
-      (_request, body, done) => done(null, body),
-    );
-    const read = getForm(kit);
-    const forms = writeForms(kit);
-    const bodyLimit = kit.config.valueBytesMax;
+export const kvRoutes: Routes = (app, kit) => {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(
+    "*",
+    { parseAs: "buffer", bodyLimit: kit.config.valueBytesMax },
+    (_request, body, done) => done(null, body),
+  );
+  const read = getForm(kit);
+  const range = scanForm(kit);
+  const forms = writeForms(kit);
+  const bodyLimit = kit.config.valueBytesMax;
 
-    const onGet = (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-      const { path, query } = splitTarget(request.raw.url ?? "");
-      if (path === "/v1/kv" && !/(^|&)key64=/.test(query)) {
-        return scan(request, reply, query);
-      }
-      const form = read.parse(query);
-      const key = keyOf(kit, path, form.key64);
-      return redirected(kit, request, reply, key, form.redirect)
-        ? Promise.resolve()
-        : get(kit, { request, reply, key, form });
-    };
-    const writing =
-      (form: { parse(query: string): KeyChoice }, run: typeof put) =>
-      (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-        const { path, query } = splitTarget(request.raw.url ?? "");
-        const { key64, redirect } = form.parse(query);
-        const key = keyOf(kit, path, key64);
-        return redirected(kit, request, reply, key, redirect)
-          ? Promise.resolve()
-          : run(kit, forms, { request, reply, key, query });
-      };
-    const onPut = writing(forms.put, put);
-    const onDelete = writing(forms.delete, remove);
-    const operations: Readonly<Record<string, typeof onPut>> = {
-      increment: writing(forms.increment, increment),
-      append: writing(forms.append, append),
-      touch: writing(forms.touch, touch),
-    };
-    const onPost = (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-      const name = /[?&]op=([a-z]*)(?:&|$)/.exec(request.raw.url ?? "")?.[1] ?? "";
-      const operation = Object.hasOwn(operations, name) ? operations[name] : undefined;
-      if (operation === undefined) {
-        throw new ServiceError(
-          "bad_request",
-          "POST needs ?op=increment, ?op=append or ?op=touch; to store a value use PUT",
-        );
-      }
-      return operation(request, reply);
-    };
-
-    const docs = kvDocs(read, forms);
-    for (const url of ["/v1/kv/*", "/v1/kv"]) {
-      app.get(url, { config: { docs: docs.get } }, onGet);
-      app.head(url, { config: { docs: docs.head } }, onGet);
-      app.put(url, { bodyLimit, config: { docs: docs.put } }, onPut);
-      app.delete(url, { bodyLimit, config: { docs: docs.delete } }, onDelete);
-      app.post(url, { bodyLimit, config: { docs: docs.post } }, onPost);
+  const onGet = (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    const { path, query } = splitTarget(request.raw.url ?? "");
+    if (path === "/v1/kv" && !/(^|&)key64=/.test(query)) {
+      return scan(kit, range.parse(query), request, reply);
     }
+    const form = read.parse(query);
+    const key = keyOf(kit, path, form.key64);
+    return redirected(kit, request, reply, key, form.redirect)
+      ? Promise.resolve()
+      : get(kit, { request, reply, key, form });
   };
-}
+  const writing =
+    (form: { parse(query: string): KeyChoice }, run: typeof put) =>
+    (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+      const { path, query } = splitTarget(request.raw.url ?? "");
+      const { key64, redirect } = form.parse(query);
+      const key = keyOf(kit, path, key64);
+      return redirected(kit, request, reply, key, redirect)
+        ? Promise.resolve()
+        : run(kit, forms, { request, reply, key, query });
+    };
+  const onPut = writing(forms.put, put);
+  const onDelete = writing(forms.delete, remove);
+  const operations: Readonly<Record<string, typeof onPut>> = {
+    increment: writing(forms.increment, increment),
+    append: writing(forms.append, append),
+    touch: writing(forms.touch, touch),
+  };
+  const onPost = (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    const name = /[?&]op=([a-z]*)(?:&|$)/.exec(request.raw.url ?? "")?.[1] ?? "";
+    const operation = Object.hasOwn(operations, name) ? operations[name] : undefined;
+    if (operation === undefined) {
+      throw new ServiceError(
+        "bad_request",
+        "POST needs ?op=increment, ?op=append or ?op=touch; to store a value use PUT",
+      );
+    }
+    return operation(request, reply);
+  };
+
+  const docs = kvDocs(read, range, forms);
+  app.get("/v1/kv/*", { config: { docs: docs.get } }, onGet);
+  app.get("/v1/kv", { config: { docs: docs.scan } }, onGet);
+  for (const url of ["/v1/kv/*", "/v1/kv"]) {
+    app.head(url, { config: { docs: docs.head } }, onGet);
+    app.put(url, { bodyLimit, config: { docs: docs.put } }, onPut);
+    app.delete(url, { bodyLimit, config: { docs: docs.delete } }, onDelete);
+    app.post(url, { bodyLimit, config: { docs: docs.post } }, onPost);
+  }
+};
 
 interface KeyChoice {
   readonly key64: string | null;

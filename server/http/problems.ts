@@ -60,12 +60,18 @@ export function asServiceError(thrown: unknown): ServiceError {
     }
     const status = thrown.statusCode ?? 500;
     if (thrown.validation !== undefined || (status >= 400 && status < 500)) {
-      return new ServiceError("bad_request", thrown.message, { cause: thrown });
+      return new ServiceError("bad_request", messageOf(thrown), { cause: thrown });
     }
   }
   return new ServiceError("internal", "the request's id leads to the reason in this node's log", {
     cause: thrown,
   });
+}
+
+/** Ajv does not name the member that is too much. */
+function messageOf({ message, validation }: FastifyError): string {
+  const extra = validation?.[0]?.params["additionalProperty"];
+  return typeof extra === "string" ? `${message}: ${JSON.stringify(extra)}` : message;
 }
 
 function isFastifyError(thrown: unknown): thrown is FastifyError {

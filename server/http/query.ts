@@ -138,15 +138,16 @@ export function switchParameter(description: string): Parameter<boolean> {
 }
 
 /** A whole number within bounds. */
-export function numberParameter(options: {
+export function numberParameter<Otherwise extends number | null>(options: {
   readonly description: string;
-  readonly otherwise: number;
+  readonly otherwise: Otherwise;
   readonly min: number;
   readonly max: number;
-}): Parameter<number> {
+}): Parameter<number | Otherwise> {
   const { description, otherwise, min, max } = options;
+  const standard = otherwise === null ? {} : { default: otherwise };
   return {
-    schema: Type.Integer({ description, default: otherwise, minimum: min, maximum: max }),
+    schema: Type.Integer({ description, minimum: min, maximum: max, ...standard }),
     otherwise,
     allowed: `a whole number from ${min} to ${max}`,
     read: (bytes) => {

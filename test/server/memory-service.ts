@@ -1,7 +1,12 @@
 import { foundingMap, type ClusterMap } from "../../cluster/sharding/cluster-map.ts";
 import { Ring } from "../../cluster/sharding/ring.ts";
-import type { Configuration, Entry, Revision as RevisionType } from "../../cluster/types.ts";
-import { LogIndex, NodeId, Revision, ShardId, Term } from "../../cluster/types.ts";
+import type {
+  Configuration,
+  Entry,
+  Revision as RevisionType,
+  ShardId,
+} from "../../cluster/types.ts";
+import { LogIndex, NodeId, Revision, Term } from "../../cluster/types.ts";
 import type {
   ClusterView,
   Consistency,

@@ -1,5 +1,6 @@
 import { LogIndex, type ShardId } from "../../cluster/types.ts";
 import type { WatchItem, WatchPositions, WatchRequest } from "../../server/http/service.ts";
+import { positionAt } from "../../server/watch-positions.ts";
 import type { ChangeEvent } from "../../storage/commands.ts";
 import type { KvStateMachine } from "../../storage/kv-state-machine.ts";
 
@@ -57,6 +58,7 @@ export function watchMachines(
       } else {
         request.after?.forEach(({ index }, shard) => positions.set(shard, index));
         heard.unshift(...past);
+        yield { type: "progress", positions: asPositions(positions) };
       }
       while (!request.signal.aborted) {
         if (heard.length > bufferedEventsMax) {
@@ -94,6 +96,10 @@ function isPassed(next: Heard, positions: Map<ShardId, number>, rest: readonly H
     positions.set(next.shard, next.index);
   }
   return isOld;
+}
+
+function asPositions(indexes: ReadonlyMap<ShardId, number>): WatchPositions {
+  return new Map([...indexes].map(([shard, index]) => [shard, positionAt(index)]));
 }
 
 function wants(request: WatchRequest, event: ChangeEvent): boolean {

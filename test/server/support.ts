@@ -17,6 +17,9 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
+const healthy = { ok: true, checks: [{ name: "test", ok: true, detail: "fine", shard: null }] };
+
+/** Starts one with default settings, except for `changes`. */
 export async function startServer(
   changes: Partial<Config> = {},
   options: Partial<AppOptions> = {},
@@ -33,6 +36,13 @@ export async function startServer(
     advertisedAddress: () => "127.0.0.1:8080",
     observer: null,
     tracer: null,
+    insight: {
+      liveness: () => healthy,
+      readiness: () => healthy,
+      metrics: () => Promise.resolve("# no metrics\n"),
+      metricsContentType: "text/plain; version=0.0.4; charset=utf-8",
+      slowRequests: () => [],
+    },
     ...options,
   });
   return {

@@ -1,0 +1,209 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { Static } from "typebox";
+import { InvariantViolation } from "../../cluster/assert.ts";
+import type { LockView } from "../../storage/commands.ts";
+import { ServiceError } from "../errors.ts";
+import { jsonKey } from "./json-values.ts";
+import { keyOfBase64, keyOfPath } from "./keys.ts";
+import { acquireBody, keepAliveBody, lockDocs } from "./lock-docs.ts";
+import { acquire } from "./lock-wait.ts";
+import { durationOf, jsonValueOf, revisionOf } from "./operations.ts";
+import { expectResult, jsonParty } from "./outcomes.ts";
+import { splitTarget } from "./percent.ts";
+import {
+  bytesParameter,
+  durationParameter,
+  numberParameter,
+  queryForm,
+  textParameter,
+} from "./query.ts";
+import { sendJson } from "./responses.ts";
+import {
+  commonParameters,
+  consistencyOf,
+  contextOf,
+  key64Parameter,
+  readParameters,
+  type RouteKit,
+  type Routes,
+} from "./route-kit.ts";
+
+const route = "/v1/locks/";
+
+/** Locks with a fair queue and fencing tokens: acquire, keep alive, release, look. */
+export const lockRoutes: Routes = (app, kit) => {
+  const forms = lockForms(kit);
+  const docs = lockDocs(forms);
+
+  app.post<{ Body: Static<typeof acquireBody> }>(
+    `${route}*`,
+    { schema: { body: acquireBody }, config: { docs: docs.acquire } },
+    async (request, reply) => {
+      const { lock, query } = named(kit, forms.acquire, request);
+      const { owner, ttl, value = "", encoding = "utf8" } = request.body;
+      const held = await acquire(kit, request, query.timeout, query.wait, {
+        type: "lock_acquire",
+        lock,
+        owner,
+        value: jsonValueOf({ value, encoding }, "the lock"),
+        ttlMs: durationOf(ttl, "ttl"),
+        wait: query.wait !== null,
+      });
+      answer(request, reply, lock, { owner, token: String(held.token), ttl_ms: held.ttlMs });
+    },
+  );
+
+  app.put<{ Body: Static<typeof keepAliveBody> }>(
+    `${route}*`,
+    { schema: { body: keepAliveBody }, config: { docs: docs.keepAlive } },
+    async (request, reply) => {
+      const { lock, query } = named(kit, forms.keepAlive, request);
+      const { owner, token, ttl } = request.body;
+      const served = await kit.service.execute(
+        lock,
+        {
+          type: "lock_keep_alive",
+          lock,
+          owner,
+          token: revisionOf(token, "token"),
+          ttlMs: durationOf(ttl, "ttl"),
+        },
+        contextOf(kit, request, query.timeout),
+        null,
+      );
+      const held = expectResult(served, "lock_held");
+      answer(request, reply, lock, { owner, token: String(held.token), ttl_ms: held.ttlMs });
+    },
+  );
+
+  app.delete(`${route}*`, { config: { docs: docs.release } }, async (request, reply) => {
+    const { lock, query } = named(kit, forms.release, request);
+    if (query.owner === null) {
+      throw new ServiceError("bad_request", "releasing a lock needs ?owner=");
+    }
+    const served = await kit.service.execute(
+      lock,
+      {
+        type: "lock_release",
+        lock,
+        owner: query.owner,
+        token: query.token === null ? null : revisionOf(query.token, "token"),
+      },
+      contextOf(kit, request, query.timeout),
+      null,
+    );
+    expectResult(served, "lock_released");
+    answer(request, reply, lock, { released: true });
+  });
+
+  app.get(`${route}*`, { config: { docs: docs.look } }, async (request, reply) => {
+    const { lock, query } = named(kit, forms.look, request);
+    const { value } = await kit.service.query(
+      lock,
+      { type: "lock", lock },
+      consistencyOf(query.consistency, request.headers),
+      contextOf(kit, request, query.timeout),
+    );
+    if (value.type !== "lock") {
+      throw new InvariantViolation(`a lock query was answered with ${value.type}`);
+    }
+    answer(request, reply, lock, jsonLock(value.lock));
+  });
+
+  app.get("/v1/locks", { config: { docs: docs.list } }, async (request, reply) => {
+    const query = forms.list.parse(splitTarget(request.raw.url ?? "").query);
+    const locks = await listLocks(kit, request, query);
+    sendJson(reply, request.exchange, 200, {
+      locks: locks
+        .slice(0, query.limit)
+        .map(({ name, lock }) => ({ ...jsonKey(name), ...jsonLock(lock) })),
+      more: locks.length > query.limit,
+    });
+  });
+};
+
+/** Query forms of the routes of locks. */
+export function lockForms(kit: RouteKit) {
+  const { keyBytesMax, pageItemsDefault, pageItemsMax, requestTimeoutMaxMs } = kit.config;
+  const common = { ...commonParameters(kit.config), key64: key64Parameter() };
+  const anyText = (description: string) =>
+    textParameter({ description, allowed: "text", otherwise: null, read: (text) => text });
+  return {
+    acquire: queryForm({
+      ...common,
+      wait: durationParameter("Queue up, and wait this long for the lock.", requestTimeoutMaxMs),
+    }),
+    keepAlive: queryForm(common),
+    release: queryForm({
+      ...common,
+      owner: anyText("Who lets go."),
+      token: anyText("Token of the lock; without it: leave the queue, or let go whatever was got."),
+    }),
+    look: queryForm({ ...readParameters(kit.config), key64: key64Parameter() }),
+    list: queryForm({
+      ...readParameters(kit.config),
+      prefix: bytesParameter("Only locks whose names begin with these bytes.", keyBytesMax),
+      limit: numberParameter({
+        description: "How many locks at most.",
+        otherwise: pageItemsDefault,
+        min: 1,
+        max: pageItemsMax,
+      }),
+    }),
+  };
+}
+
+function named<Query extends { readonly key64: string | null }>(
+  kit: RouteKit,
+  form: { parse(query: string): Query },
+  request: FastifyRequest,
+): { readonly lock: Uint8Array; readonly query: Query } {
+  const { path, query: text } = splitTarget(request.raw.url ?? "");
+  const query = form.parse(text);
+  const { keyBytesMax } = kit.config;
+  const lock =
+    query.key64 === null
+      ? keyOfPath(path, route, keyBytesMax)
+      : keyOfBase64(query.key64, keyBytesMax);
+  return { lock, query };
+}
+
+async function listLocks(
+  kit: RouteKit,
+  request: FastifyRequest,
+  query: ReturnType<ReturnType<typeof lockForms>["list"]["parse"]>,
+) {
+  const prefix = query.prefix ?? new Uint8Array(0);
+  const consistency = consistencyOf(query.consistency, request.headers);
+  const answers = await Promise.all(
+    kit.service
+      .shards()
+      .map((shard) =>
+        kit.service.queryShard(
+          shard,
+          { type: "locks", prefix, limit: query.limit + 1 },
+          consistency,
+          contextOf(kit, request, query.timeout),
+        ),
+      ),
+  );
+  return answers
+    .flatMap(({ value }) => (value.type === "locks" ? value.locks : []))
+    .sort((a, b) => Buffer.compare(a.name, b.name));
+}
+
+function answer(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  lock: Uint8Array,
+  document: object,
+): void {
+  sendJson(reply, request.exchange, 200, { ...jsonKey(lock), ...document });
+}
+
+function jsonLock(lock: LockView) {
+  return {
+    holder: lock.holder && jsonParty(lock.holder),
+    waiters: lock.waiters.map(jsonParty),
+  };
+}
