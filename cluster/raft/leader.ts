@@ -101,7 +101,6 @@ export function stepLeader(
     case "Heartbeat":
     case "InstallSnapshot":
       assert(false, `R2: ${message.from} leads term ${message.term} of ${core.id}`);
-      return;
     case "RequestPreVoteResponse":
     case "RequestVoteResponse":
     case "TimeoutNow":
