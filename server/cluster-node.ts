@@ -23,7 +23,9 @@ import { RequestWindow } from "./request-window.ts";
 import { Router } from "./router.ts";
 import { Ticker } from "./ticker.ts";
 import { pause, type Timers } from "./timers.ts";
+import { NodeWatchAccess } from "./watch-access.ts";
 import { WatchHub } from "./watch-hub.ts";
+import { WatchService } from "./watch-service.ts";
 
 /** A node's directory, as far as its groups are concerned. */
 export interface NodeHome {
@@ -70,6 +72,10 @@ export type ClusterNodeEvents = Pick<
 const tokensPerShard = 64;
 /** Pause between two rounds of questions while the cluster is being founded. */
 const foundingPauseMs = 50;
+/** Pause between two times that idle watchers hear how far they are. */
+const watchProgressMs = 10_000;
+/** Other nodes' watchers ask here once per shard that their node does not hold. */
+const watchPollsPerWatcher = 8;
 /** Pause between two looks at whether leadership has been handed over. */
 const handOverPauseMs = 20;
 
@@ -83,6 +89,7 @@ export class ClusterNode {
   readonly follower: MapFollower;
   readonly leaders: LeaderWatch;
   readonly hub = new WatchHub();
+  readonly watches: WatchService;
   readonly #options: ClusterNodeOptions;
   readonly #forwarder: Forwarder;
   readonly #requests: RequestServer;
@@ -135,12 +142,33 @@ export class ClusterNode {
       multiRaft,
       transport,
       router: this.router,
-      onMap: (map) => log.info({ epoch: map.epoch }, "cluster map is in force"),
+      onMap: (map) => {
+        this.watches.refresh();
+        log.info({ epoch: map.epoch }, "cluster map is in force");
+      },
+    });
+    this.watches = new WatchService({
+      access: new NodeWatchAccess({
+        nodeId,
+        router: this.router,
+        localReads,
+        forwarder: this.#forwarder,
+        leaders: this.leaders,
+        machine: (shard) => this.groups.machine(shard),
+        isConnected: (peer) => multiRaft.isConnected(peer),
+        clock,
+      }),
+      hub: this.hub,
+      timers,
+      bufferBytes: config.watchBufferBytes,
+      progressMs: watchProgressMs,
+      pollsMax: watchPollsPerWatcher * config.watchersMax,
     });
     this.#requests = new RequestServer({
       multiRaft,
       localReads,
       leaders: this.leaders,
+      watches: this.watches,
       clock,
       ringEpoch: () => this.follower.ringEpoch,
     });
@@ -229,6 +257,7 @@ export class ClusterNode {
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#ticker.stop();
+    this.watches.stop();
     this.#forwarder.stop();
     this.leaders.stop();
     await this.multiRaft.stop();

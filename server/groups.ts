@@ -97,6 +97,7 @@ export class Groups {
       },
       history: { eventsMax: 20_000, bytesMax: 8 * MiB },
       onChanges: (index, events) => hub.publish({ shard, index, events }),
+      onReplaced: (index) => hub.replaced(shard, index),
     });
     this.#machines.set(shard, machine);
     return machine;

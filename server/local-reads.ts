@@ -52,7 +52,7 @@ export class LocalReads {
       return null;
     }
     if (!this.#mayAnswerNow(replica, consistency)) {
-      await this.#confirm(shard, deadlineMs);
+      await this.confirm(shard, deadlineMs);
       return { value: await machine.query(query), stalenessMs: 0 };
     }
     const stalenessMs = consistency.type === "stale" ? this.#options.stalenessMs(replica) : 0;
@@ -74,8 +74,8 @@ export class LocalReads {
     }
   }
 
-  /** Resolves when a quorum has confirmed that this replica's state is at least as new as now. */
-  #confirm(shard: ShardId, deadlineMs: number): Promise<void> {
+  /** Resolves when a quorum has confirmed that this replica's state is at least as new as now. Rejects as `read` throws. */
+  confirm(shard: ShardId, deadlineMs: number): Promise<void> {
     const { multiRaft, clock, timers } = this.#options;
     return new Promise((resolve, reject) => {
       const timer = timers.after(Math.max(1, deadlineMs - clock()), () => reject(noLeader(shard)));

@@ -2,7 +2,6 @@ import { GrpcTransport } from "../cluster/transport/grpc-transport.ts";
 import { DataDirectory } from "../storage/data-directory.ts";
 import { ClusterNode, type ClusterNodeEvents } from "./cluster-node.ts";
 import type { Config } from "./config.ts";
-import { ServiceError } from "./errors.ts";
 import { FailureDetector } from "./failure-detector.ts";
 import { HttpServer } from "./http/server.ts";
 import type { Log } from "./log.ts";
@@ -72,7 +71,7 @@ export class Node {
       stalenessMs: (replica) => this.#observation.stalenessMs(replica),
       events: this.#events(),
     });
-    const { multiRaft, leaders, follower, hub, router } = this.#cluster;
+    const { multiRaft, leaders, follower, router, watches } = this.#cluster;
     this.#observation = new Observation({
       nodeId: config.nodeId,
       dataDirectory: config.data,
@@ -81,7 +80,7 @@ export class Node {
       detector: this.#detector,
       leaders,
       map: () => follower.map,
-      watcherCount: () => hub.listenerCount,
+      watcherCount: () => watches.streamCount,
       clock,
     });
     const insight = new Insight({
@@ -101,9 +100,7 @@ export class Node {
         leaders,
         follower,
         observation: this.#observation,
-        watch: () => {
-          throw new ServiceError("starting", "watches are not served yet");
-        },
+        watch: (request) => watches.watch(request),
       }),
       observer: insight,
       tracer: null,

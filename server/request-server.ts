@@ -3,6 +3,7 @@ import type { ForwardRequest, ForwardResponse } from "../cluster/multiraft/trans
 import type { NodeId } from "../cluster/types.ts";
 import { encodeQueryResult } from "../storage/query-codec.ts";
 import { ServiceError } from "./errors.ts";
+import type { WatchService } from "./watch-service.ts";
 import { decodeForwardedQuery } from "./forwarded-query.ts";
 import type { LeaderWatch } from "./leader-watch.ts";
 import type { LocalReads } from "./local-reads.ts";
@@ -11,12 +12,13 @@ export interface RequestServerOptions {
   readonly multiRaft: MultiRaft;
   readonly localReads: LocalReads;
   readonly leaders: LeaderWatch;
+  readonly watches: WatchService;
   readonly clock: () => number;
   /** Epoch since which keys are where they are; requests routed by an older map are refused. */
   readonly ringEpoch: () => number;
 }
 
-/** Runs what other nodes ask of this one: commands for groups that it leads, reads of shards that it holds. */
+/** Runs what other nodes ask of this one: commands for groups that it leads, reads and watches of shards that it holds. */
 export class RequestServer {
   readonly #options: RequestServerOptions;
 
@@ -33,7 +35,9 @@ export class RequestServer {
       this.#propose(from, request);
       return;
     }
-    this.#read(from, request).catch((error: unknown) => {
+    const answered =
+      request.kind === "watch" ? this.#watch(from, request) : this.#read(from, request);
+    answered.catch((error: unknown) => {
       const isOverload = error instanceof ServiceError && error.code === "overloaded";
       this.#respond(from, request, isOverload ? "overloaded" : "not_ready", nothing);
     });
@@ -79,6 +83,15 @@ export class RequestServer {
       this.#respond(from, request, "not_ready", nothing);
     } else {
       this.#respond(from, request, "ok", encodeQueryResult(read.value));
+    }
+  }
+
+  async #watch(from: NodeId, request: ForwardRequest): Promise<void> {
+    const answer = await this.#options.watches.answer(request.shard, request.payload);
+    if (answer === null) {
+      this.#respond(from, request, "not_ready", nothing);
+    } else {
+      this.#respond(from, request, "ok", answer);
     }
   }
 
