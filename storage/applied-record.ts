@@ -51,12 +51,14 @@ export function decodeAppliedRecord(shard: ShardId, bytes: Uint8Array): AppliedR
 /** What an applied record says apart from where the state lies: this part travels in snapshots. */
 export type AppliedState = Omit<AppliedRecord, "generation">;
 
+/** Adds everything but version and generation: the part that snapshots carry. */
 export function writeAppliedState(writer: ByteWriter, state: AppliedState): void {
   writer.u64(state.index).u64(state.term).u64(state.revision);
   writeConfiguration(writer, state.configuration);
   writer.bytes(state.extra);
 }
 
+/** Reads what `writeAppliedState` wrote. Throws StoreFailure `corrupt`. */
 export function readAppliedState(reader: ByteReader): AppliedState {
   return {
     index: LogIndex(reader.u64()),

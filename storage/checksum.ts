@@ -49,6 +49,7 @@ export function sealInPlace(key: Uint8Array, record: Buffer): void {
   record.writeUInt32BE(crc32c(record, crc32c(key), 0, end), end);
 }
 
+/** Whether key and record are, bit for bit, what was sealed together. */
 export function isSealed(key: Uint8Array, record: Uint8Array): boolean {
   const end = record.length - sealBytes;
   if (end < 0) {

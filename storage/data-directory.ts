@@ -12,6 +12,7 @@ import { LevelDatabase } from "./level-database.ts";
 import { verifyTables } from "./level-files.ts";
 import { FileWitness } from "./witness.ts";
 
+/** Which directory to open, and as whom. */
 export interface DataDirectoryOptions {
   readonly path: string;
   readonly nodeId: NodeId;

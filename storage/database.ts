@@ -20,11 +20,13 @@ export interface Database {
   close(): Promise<void>;
 }
 
+/** Keys with `gte <= key < lt`, in byte order. */
 export interface KeyRange {
   readonly gte: Uint8Array;
   readonly lt: Uint8Array;
 }
 
+/** How to walk over a range; without options: now, ascending, with values. */
 export interface IterateOptions {
   readonly snapshot?: DatabaseSnapshot;
   readonly reverse?: boolean;
@@ -32,6 +34,7 @@ export interface IterateOptions {
   readonly keysOnly?: boolean;
 }
 
+/** One record; both parts belong to whoever asked for it. */
 export type DatabasePair = readonly [key: Uint8Array, value: Uint8Array];
 
 /** Must be closed. */
@@ -51,6 +54,7 @@ export interface DatabaseBatch {
   write(sync: boolean): Promise<void>;
 }
 
+/** A moment of the database, for reads of the database that made it. Holds disk space until closed. */
 export interface DatabaseSnapshot {
   close(): Promise<void>;
 }

@@ -10,6 +10,7 @@ import {
   preambleBytes,
 } from "./snapshot-format.ts";
 
+/** One verified part of a snapshot. `body` is a view of the received bytes. */
 export interface Frame {
   readonly type: FrameType;
   readonly body: Uint8Array;

@@ -18,6 +18,7 @@ export interface Identity {
   readonly incarnation: number;
 }
 
+/** The identity as the file has it. */
 export interface StoredIdentity extends Identity {
   /** False until the database of a new directory is complete: until then nothing was promised and it may be made anew. */
   readonly isComplete: boolean;
@@ -45,12 +46,13 @@ export async function readIdentity(directory: string): Promise<StoredIdentity | 
 
 /** Durable and atomic: the old file or the new one, never a mixture. */
 export async function writeIdentity(directory: string, identity: StoredIdentity): Promise<void> {
-  await publish(directory, identity, rename);
+  // The lock is held: nobody else drafts, and a draft that a crash left behind is simply written over.
+  await publish(directory, identity, "new", rename);
 }
 
 /** The same for a directory that has none yet; leaves the other one alone when another process is faster. */
 export async function createIdentity(directory: string, identity: StoredIdentity): Promise<void> {
-  await publish(directory, identity, async (from, to) => {
+  await publish(directory, identity, `${process.pid}.new`, async (from, to) => {
     await link(from, to).catch((error: unknown) => {
       if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) {
         throw error;
@@ -63,10 +65,11 @@ export async function createIdentity(directory: string, identity: StoredIdentity
 async function publish(
   directory: string,
   identity: StoredIdentity,
+  draftSuffix: string,
   move: (from: string, to: string) => Promise<void>,
 ): Promise<void> {
   const path = join(directory, fileName);
-  const draft = `${path}.${process.pid}.new`;
+  const draft = `${path}.${draftSuffix}`;
   const fields = {
     format: formatVersion,
     isComplete: identity.isComplete,

@@ -43,10 +43,13 @@ export type StateTable = number;
 /** Length of `[kind][shard][generation]`, the part of a state key that differs between replicas. */
 export const statePrefixBytes = 9;
 
+/** Of the record that names the data directory the database belongs to. */
 export const instanceKey: Uint8Array = Uint8Array.of(recordKind.instance);
 
+/** Of the record that says that turns were found to be missing. */
 export const lostTurnsKey: Uint8Array = Uint8Array.of(recordKind.lostTurns);
 
+/** `[rung][sequence]`: see the ladder in storage/README.md. */
 export function rungKey(sequence: number): Uint8Array {
   const key = Buffer.allocUnsafe(9);
   key[0] = recordKind.rung;
@@ -54,10 +57,12 @@ export function rungKey(sequence: number): Uint8Array {
   return key;
 }
 
+/** `[head][shard]`: see shard-head.ts. */
 export function headKey(shard: ShardId): Uint8Array {
   return shardKey(recordKind.head, shard);
 }
 
+/** `[applied][shard]`: see applied-record.ts. */
 export function appliedKey(shard: ShardId): Uint8Array {
   return shardKey(recordKind.applied, shard);
 }
@@ -67,6 +72,7 @@ export function entryKey(shard: ShardId, generation: Generation, index: number):
   return writeEntryKey(Buffer.allocUnsafe(entryKeyBytes), shard, generation, index);
 }
 
+/** Length of the key of an entry. */
 export const entryKeyBytes = 17;
 
 /** The same into a buffer of `entryKeyBytes` that is used again and again: no allocation per entry on the hot path. */
@@ -96,6 +102,7 @@ export function entryRange(
   };
 }
 
+/** The index in the key of an entry. */
 export function entryIndexOf(key: Uint8Array): LogIndex {
   return LogIndex(readU64(key, 9));
 }
@@ -133,6 +140,7 @@ export function stateRange(
   };
 }
 
+/** `[stagingRung][shard][generation][sequence]`: see staging-ladder.ts. */
 export function stagingRungKey(
   shard: ShardId,
   generation: Generation,
@@ -190,10 +198,12 @@ export function writeU64(target: Buffer, offset: number, value: number): void {
   target.writeUInt32BE(value % 0x1_0000_0000, offset + 4);
 }
 
+/** The unsigned number in 8 big-endian bytes. Above 2^53 it is rounded: check with `Number.isSafeInteger` what comes from a disk. */
 export function readU64(bytes: Uint8Array, offset: number): number {
   return readU32(bytes, offset) * 0x1_0000_0000 + readU32(bytes, offset + 4);
 }
 
+/** The unsigned number in 4 big-endian bytes. Throws RangeError when they are not there. */
 export function readU32(bytes: Uint8Array, offset: number): number {
   const [a, b, c, d] = [bytes[offset], bytes[offset + 1], bytes[offset + 2], bytes[offset + 3]];
   if (a === undefined || b === undefined || c === undefined || d === undefined) {

@@ -137,8 +137,8 @@ function isTurnMissing(
   hasReplicas: boolean,
   witnessed: number,
 ): boolean {
-  const [newest = 0] = ladder;
-  return ladder.length > 1 || (ladder.length === 0 && hasReplicas) || newest < witnessed;
+  const [rung = 0] = ladder;
+  return ladder.length > 1 || (ladder.length === 0 && hasReplicas) || rung < witnessed;
 }
 
 async function readReplicas(database: Database): Promise<Map<ShardId, Replica>> {

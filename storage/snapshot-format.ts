@@ -15,16 +15,20 @@ import { readU32 } from "./keys.ts";
  *     types: 1 header, 2 block of records, 3 trailer
  */
 export const snapshotMagic: Uint8Array = Buffer.from("flotsnap");
+/** The only version that is written and read. A change of the frames or of their bodies raises it. */
 export const snapshotVersion = 1;
 /** Bytes before the first frame. */
 export const preambleBytes = 12;
+/** Type, length and checksum. */
 export const frameHeaderBytes = 9;
 /** A block holds whole records and is closed when it has reached this size; a larger record has a block of its own. */
 export const blockBytesTarget = 256 * 1024;
 /** What a receiver accepts: the largest record that any limit allows, with room to spare. */
 export const frameBytesMax = 256 * 1024 * 1024;
 
+/** First byte of a frame. */
 export const frameType = { header: 1, block: 2, trailer: 3 } as const;
+/** One of the frame types. */
 export type FrameType = (typeof frameType)[keyof typeof frameType];
 
 /** First frame: what the snapshot stands for. */
@@ -39,10 +43,12 @@ export interface SnapshotTrailer {
   readonly records: number;
 }
 
+/** What Raft needs to know of a state. */
 export function metadataOf(state: AppliedState): SnapshotMetadata {
   return { index: state.index, term: state.term, configuration: state.configuration };
 }
 
+/** Magic and version: the first bytes of a snapshot. */
 export function encodePreamble(): Uint8Array {
   return new ByteWriter(preambleBytes).raw(snapshotMagic).u32(snapshotVersion).finish();
 }
@@ -61,12 +67,14 @@ export function checkPreamble(preamble: Uint8Array): void {
   }
 }
 
+/** Body of the header frame. */
 export function encodeHead(head: SnapshotHead): Uint8Array {
   const writer = new ByteWriter(256).u32(head.shard);
   writeAppliedState(writer, head.state);
   return writer.finish();
 }
 
+/** Reads the body of a header frame. Throws StoreFailure `corrupt`. */
 export function decodeHead(body: Uint8Array): SnapshotHead {
   const reader = new ByteReader(body, "a snapshot's header");
   const head = { shard: reader.u32(), state: readAppliedState(reader) };
@@ -74,10 +82,12 @@ export function decodeHead(body: Uint8Array): SnapshotHead {
   return head;
 }
 
+/** Body of the trailer frame. */
 export function encodeTrailer(trailer: SnapshotTrailer): Uint8Array {
   return new ByteWriter(8).u64(trailer.records).finish();
 }
 
+/** Reads the body of a trailer frame. Throws StoreFailure `corrupt`. */
 export function decodeTrailer(body: Uint8Array): SnapshotTrailer {
   const reader = new ByteReader(body, "a snapshot's trailer");
   const trailer = { records: reader.u64() };
