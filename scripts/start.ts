@@ -144,7 +144,12 @@ async function main(): Promise<void> {
   process.on("SIGINT", () => void stop());
   process.on("SIGTERM", () => void stop());
   await cluster.start();
-  await cluster.ready(30_000);
+  try {
+    await cluster.ready(30_000);
+  } catch (error) {
+    await cluster.stopAll();
+    throw error;
+  }
   welcome(cluster);
   const terminal = createInterface({ input: process.stdin });
   for await (const line of terminal) {
