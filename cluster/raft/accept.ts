@@ -81,8 +81,8 @@ export function acceptInstallSnapshot(core: Core, message: InstallSnapshot): voi
   const { snapshot } = message;
   hearLeader(core, message.from);
   if (core.isQuarantined) {
-    // R10: only as a learner, whose acknowledgements nobody counts, may it start again.
-    if (!isLearner(snapshot.configuration, core.id)) {
+    // R10: only as a learner, whose acknowledgements nobody counts, may it start again; and only from a state, not from nothing.
+    if (!isLearner(snapshot.configuration, core.id) || snapshot.index === 0) {
       refuseInQuarantine(core, message);
       return;
     }
