@@ -8,6 +8,7 @@ import {
   armElectionTimer,
   becomeFollower,
   isBoundToLeader,
+  isInstalling,
   isPromotable,
   knownLeader,
   promise,
@@ -17,7 +18,7 @@ import {
 import type { Core } from "./core.ts";
 import { becomeLeader } from "./leader.ts";
 import { isVoter } from "./membership.ts";
-import type { Message, RequestPreVote, RequestVote } from "./message.ts";
+import type { Message, RequestPreVote, RequestPreVoteResponse, RequestVote } from "./message.ts";
 import { quorumVote } from "./quorum.ts";
 import type { Candidate, PreCandidate } from "./role.ts";
 
@@ -121,8 +122,33 @@ export function answerPreVote(core: Core, message: RequestPreVote): void {
     !core.isQuarantined &&
     !isBoundToLeader(core) &&
     core.log.isUpToDate(message.lastIndex, message.lastTerm);
-  const term = granted ? message.term : core.term;
-  send(core, { type: "RequestPreVoteResponse", from: core.id, to: message.from, term, granted });
+  sendPreVote(core, message.from, granted ? message.term : core.term, granted);
+}
+
+/** The answer to a pre-vote, with what this replica knows to be committed. */
+export function sendPreVote(core: Core, to: NodeId, term: Term, granted: boolean): void {
+  const { id: from, log } = core;
+  const { commitIndex: commit } = log;
+  const commitTerm = log.termAt(commit);
+  assert(commitTerm !== null, "R7: the commit index is in the log or where it was compacted");
+  send(core, { type: "RequestPreVoteResponse", from, to, term, granted, commit, commitTerm });
+}
+
+/**
+ * Takes over what a voter knows to be committed, if the entry is here: then it is the same entry, with the same log before it (R3).
+ * Whoever counted votes by members that this makes outdated starts again.
+ */
+export function learnCommit(core: Core, message: RequestPreVoteResponse): void {
+  const { log, role } = core;
+  if (role.type === "leader" || isInstalling(core) || core.isQuarantined) {
+    return;
+  }
+  if (log.matches(message.commit, message.commitTerm)) {
+    log.commitTo(message.commit);
+  }
+  if (role.type !== "follower" && log.hasUnappliedConfiguration()) {
+    becomeFollower(core, core.term, null);
+  }
 }
 
 /** R2: at most one vote in a term, durable before it leaves; a repeated request gets the same answer. */

@@ -41,6 +41,12 @@ export interface RequestPreVote extends Envelope {
 export interface RequestPreVoteResponse extends Envelope {
   readonly type: "RequestPreVoteResponse";
   readonly granted: boolean;
+  /**
+   * What the voter knows to be committed. Members count from the entry's application on, so a candidate that does not know that the
+   * change it holds is over could need the vote of somebody who left with a longer log, for ever (raft-rs: `maybe_commit_by_vote`).
+   */
+  readonly commit: LogIndex;
+  readonly commitTerm: Term;
 }
 
 /** "Vote for me in this term" (section 5.2). Sent only after the candidate's own vote is durable. */

@@ -1,6 +1,13 @@
 import { assert, unreachable } from "../assert.ts";
 import type { Configuration, Entry, LogIndex, NodeId, Term } from "../types.ts";
-import { answerPreVote, answerVote, becomePreCandidate, stepCandidate } from "./candidate.ts";
+import {
+  answerPreVote,
+  answerVote,
+  becomePreCandidate,
+  learnCommit,
+  sendPreVote,
+  stepCandidate,
+} from "./candidate.ts";
 import { isWellFormed } from "./accept.ts";
 import {
   becomeFollower,
@@ -153,6 +160,9 @@ export class Raft {
     }
     if (core.isQuiesced && isWaking(core, message)) {
       wakeUp(core);
+    }
+    if (message.type === "RequestPreVoteResponse") {
+      learnCommit(core, message);
     }
     if (message.term < core.term) {
       answerOldTerm(core, message);
@@ -381,7 +391,7 @@ function answerOldTerm(core: Core, message: Message): void {
       send(core, { type: "HeartbeatResponse", from, to: message.from, term, round: 0 });
       return;
     case "RequestPreVote":
-      send(core, { type: "RequestPreVoteResponse", from, to: message.from, term, granted: false });
+      sendPreVote(core, message.from, term, false);
       return;
     default:
       return;

@@ -53,7 +53,7 @@ export function readMessage(reader: WireReader, route: Route, term: Term): Messa
     case bodyFields.RequestPreVote:
       return { type: "RequestPreVote", from, to, term, ...reader.message(readLastEntry) };
     case bodyFields.RequestPreVoteResponse:
-      return { type: "RequestPreVoteResponse", from, to, term, granted: readFlag(reader) };
+      return { type: "RequestPreVoteResponse", from, to, term, ...reader.message(readPreVote) };
     case bodyFields.RequestVote:
       return { type: "RequestVote", from, to, term, ...reader.message(readVoteRequest) };
     case bodyFields.RequestVoteResponse:
@@ -118,6 +118,10 @@ function writeBody(writer: WireWriter, message: Message): void {
       writer.bool(3, message.isTransfer);
       return;
     case "RequestPreVoteResponse":
+      writer.bool(1, message.granted);
+      writer.uint(2, message.commit);
+      writer.uint(3, message.commitTerm);
+      return;
     case "RequestVoteResponse":
       writer.bool(1, message.granted);
       return;
@@ -308,6 +312,15 @@ function readAppendResult(reader: WireReader): AppendEntriesResponse["result"] {
 function readLastEntry(reader: WireReader): { lastIndex: LogIndex; lastTerm: Term } {
   const [lastIndex, lastTerm] = readThree(reader);
   return { lastIndex: LogIndex(lastIndex), lastTerm: Term(lastTerm) };
+}
+
+function readPreVote(reader: WireReader) {
+  const [granted, commit, commitTerm] = readThree(reader);
+  return {
+    granted: toBoolean(granted),
+    commit: LogIndex(commit),
+    commitTerm: Term(commitTerm),
+  };
 }
 
 function readVoteRequest(reader: WireReader) {

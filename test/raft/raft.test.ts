@@ -51,7 +51,15 @@ function open(configuration: Configuration, entries: readonly Entry[] = [], term
 function leading(): Raft {
   const raft = open(members([a, b, c]));
   raft.campaign();
-  raft.step({ type: "RequestPreVoteResponse", from: b, to: a, term: Term(1), granted: true });
+  raft.step({
+    type: "RequestPreVoteResponse",
+    from: b,
+    to: a,
+    term: Term(1),
+    granted: true,
+    commit: LogIndex(0),
+    commitTerm: Term(0),
+  });
   write(raft);
   raft.step({ type: "RequestVoteResponse", from: b, to: a, term: Term(1), granted: true });
   write(raft);
@@ -124,7 +132,15 @@ describe("what a peer sends is checked, not trusted", () => {
 
   test("answers that concern another role are ignored by every role", () => {
     const late: readonly Message[] = [
-      { type: "RequestPreVoteResponse", from: b, to: a, term: Term(1), granted: false },
+      {
+        type: "RequestPreVoteResponse",
+        from: b,
+        to: a,
+        term: Term(1),
+        granted: false,
+        commit: LogIndex(0),
+        commitTerm: Term(0),
+      },
       { type: "RequestVoteResponse", from: b, to: a, term: Term(1), granted: true },
       { type: "HeartbeatResponse", from: b, to: a, term: Term(1), round: 0 },
       { type: "ReadIndexResponse", from: b, to: a, term: Term(1), context: 1, index: LogIndex(1) },
@@ -145,6 +161,8 @@ describe("what a peer sends is checked, not trusted", () => {
       to: a,
       term: Term(1),
       granted: true,
+      commit: LogIndex(0),
+      commitTerm: Term(0),
     });
     write(candidate);
     const leader = leading();
@@ -175,6 +193,8 @@ describe("what a peer sends is checked, not trusted", () => {
       to: a,
       term: Term(1),
       granted: true,
+      commit: LogIndex(0),
+      commitTerm: Term(0),
     });
     for (const raft of [open(members([a, b, c])), candidate, leading()]) {
       assert.throws(() => raft.step(alien), /unreachable/);

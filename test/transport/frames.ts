@@ -114,8 +114,24 @@ function allMessages(from: NodeId, to: NodeId): readonly Message[] {
   });
   return [
     { type: "RequestPreVote", from, to, term, ...last },
-    { type: "RequestPreVoteResponse", from, to, term, granted: true },
-    { type: "RequestPreVoteResponse", from, to, term: Term(0), granted: false },
+    {
+      type: "RequestPreVoteResponse",
+      from,
+      to,
+      term,
+      granted: true,
+      commit: LogIndex(0),
+      commitTerm: Term(0),
+    },
+    {
+      type: "RequestPreVoteResponse",
+      from,
+      to,
+      term: Term(0),
+      granted: false,
+      commit: LogIndex(17),
+      commitTerm: Term(3),
+    },
     { type: "RequestVote", from, to, term, ...last, isTransfer: true },
     { type: "RequestVote", from, to, term, ...last, isTransfer: false },
     { type: "RequestVoteResponse", from, to, term, granted: true },
