@@ -269,6 +269,7 @@ export class ClusterNode {
       onFatal: (error) => events.onFatal(error),
       onLeaderChange: (shard, leader, term) => {
         this.leaders.set(shard, leader);
+        this.#forwarder.onLeaderChange(shard, leader);
         events.onLeaderChange(shard, leader, term);
         log.info({ shard, leader, term }, "shard leader changed");
       },

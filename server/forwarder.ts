@@ -5,7 +5,10 @@ import type { Timer, Timers } from "./timers.ts";
 /** What came of sending a request to another node. `lost`: no answer; the other node may or may not have acted. */
 export type ForwardOutcome =
   | { readonly type: "answered"; readonly response: ForwardResponse }
-  | { readonly type: "lost"; readonly reason: "timeout" | "disconnected" | "stopped" };
+  | {
+      readonly type: "lost";
+      readonly reason: "timeout" | "disconnected" | "superseded" | "stopped";
+    };
 
 export interface ForwardCall {
   readonly shard: ShardId;
@@ -18,6 +21,7 @@ export interface ForwardCall {
 
 interface Pending {
   readonly to: NodeId;
+  readonly call: ForwardCall;
   readonly done: (outcome: ForwardOutcome) => void;
   readonly timer: Timer;
 }
@@ -44,7 +48,7 @@ export class Forwarder {
       this.#lastId += 1;
       const id = this.#lastId;
       const timer = this.#timers.after(call.timeoutMs, () => this.#finish(id, lostByTimeout));
-      this.#pending.set(id, { to, done, timer });
+      this.#pending.set(id, { to, call, done, timer });
       this.#send(to, { id, ...call });
     });
   }
@@ -57,6 +61,19 @@ export class Forwarder {
     for (const [id, pending] of this.#pending) {
       if (pending.to === peer) {
         this.#finish(id, { type: "lost", reason: "disconnected" });
+      }
+    }
+  }
+
+  /** The shard has another leader: whoever was asked before may be cut off, and waiting for it would only use up the deadline. */
+  onLeaderChange(shard: ShardId, leader: NodeId | null): void {
+    if (leader === null) {
+      return;
+    }
+    for (const [id, { to, call }] of this.#pending) {
+      // Any replica serves a watch.
+      if (call.shard === shard && to !== leader && call.kind !== "watch") {
+        this.#finish(id, { type: "lost", reason: "superseded" });
       }
     }
   }
