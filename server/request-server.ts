@@ -1,6 +1,8 @@
 import type { MultiRaft } from "../cluster/multiraft/multi-raft.ts";
 import type { ForwardRequest, ForwardResponse } from "../cluster/multiraft/transport.ts";
-import type { NodeId } from "../cluster/types.ts";
+import { metaShard, type NodeId } from "../cluster/types.ts";
+import { decodeCommandEnvelope } from "../storage/command-codec.ts";
+import { decodeMetaCommand } from "../storage/meta-commands.ts";
 import { encodeQueryResult } from "../storage/query-codec.ts";
 import { ServiceError } from "./errors.ts";
 import type { WatchService } from "./watch-service.ts";
@@ -32,7 +34,11 @@ export class RequestServer {
       return;
     }
     if (request.kind === "write") {
-      this.#propose(from, request);
+      if (isReadableCommand(request)) {
+        this.#propose(from, request);
+      } else {
+        this.#respond(from, request, "not_ready", nothing);
+      }
       return;
     }
     const answered =
@@ -109,3 +115,17 @@ export class RequestServer {
 }
 
 const nothing = new Uint8Array(0);
+
+/** What is in the log must be readable by every replica: a command of a newer version than this one stays outside. */
+function isReadableCommand({ shard, payload }: ForwardRequest): boolean {
+  try {
+    if (shard === metaShard) {
+      decodeMetaCommand(payload);
+    } else {
+      decodeCommandEnvelope(payload);
+    }
+    return true;
+  } catch {
+    return false;
+  }
+}
