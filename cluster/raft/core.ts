@@ -200,7 +200,7 @@ export function hearLeader(core: Core, leader: NodeId): void {
   }
 }
 
-/** Whether this replica has to refuse votes because a leader may count on it. */
+/** R12: whether this replica has to refuse votes because a leader may count on it. */
 export function isBoundToLeader(core: Core): boolean {
   if (core.role.type === "leader") {
     return true;

@@ -251,7 +251,7 @@ export class Raft {
     }
   }
 
-  /** An index that is safe to read at, at once, while the lease holds; null otherwise. Rests on bounded clock drift: see README.md. */
+  /** R12: an index that is safe to read at, at once, while the lease holds; null otherwise. Rests on bounded clock drift: see README.md. */
   leaseRead(): LogIndex | null {
     const { role, options, clock, isQuiesced, log } = this.#core;
     if (role.type !== "leader" || isQuiesced || !hasCommittedInTerm(this.#core, role)) {

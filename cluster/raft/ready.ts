@@ -22,7 +22,7 @@ export interface Ready {
 
 /** What must be on disk before anything that depends on it is said. */
 export interface Write {
-  /** Null when it did not change. */
+  /** Null when it did not change. A new commit index alone causes no write: it goes with the next one. */
   readonly hardState: HardState | null;
   /** Replaces the log from `entries[0].index` on: whatever was stored there and after is gone. */
   readonly entries: readonly Entry[];

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Message } from "../../cluster/raft/message.ts";
 import type { RaftOptions } from "../../cluster/raft/options.ts";
+import type { Raft } from "../../cluster/raft/raft.ts";
 import { isNodeId, LogIndex, NodeId, Term } from "../../cluster/types.ts";
 import type { Configuration } from "../../cluster/types.ts";
 import { ScriptDisk } from "./disk.ts";
@@ -223,26 +224,12 @@ export class Script {
       case "pause":
         raft.tick(Number(args.word(1)));
         return [];
-      case "propose": {
-        const payloads = args.words.slice(1).map((word) => new TextEncoder().encode(word));
-        const result = raft.propose(payloads);
-        return result.type === "accepted" ? [`accepted at ${result.index}`] : [result.reason];
-      }
-      case "change": {
-        const change = { voters: args.list("voters"), learners: args.list("learners") };
-        const result = raft.proposeConfChange(change);
-        return result.type === "accepted"
-          ? [`accepted at ${result.index}`]
-          : [`${result.reason}: ${result.detail}`];
-      }
+      case "propose":
+      case "change":
       case "transfer":
-        return [raft.transferLeader(args.id(1)) ? "started" : "refused"];
       case "campaign":
-        raft.campaign();
-        return [];
       case "read":
-        raft.readIndex(Number(args.word(1)));
-        return [];
+        return this.#request(verb, raft, args);
       case "unreachable":
         raft.reportUnreachable(args.id(1), args.word(2) === "gone" ? "gone" : "lost");
         return [];
@@ -270,6 +257,33 @@ export class Script {
         return [];
     }
     return assert.fail(`unknown command ${verb}`);
+  }
+
+  /** What clients and operators ask for. */
+  #request(verb: string, raft: Raft, args: Args): readonly string[] {
+    switch (verb) {
+      case "propose": {
+        const payloads = args.words.slice(1).map((word) => new TextEncoder().encode(word));
+        const result = raft.propose(payloads);
+        return result.type === "accepted" ? [`accepted at ${result.index}`] : [result.reason];
+      }
+      case "change": {
+        const change = { voters: args.list("voters"), learners: args.list("learners") };
+        const result = raft.proposeConfChange(change);
+        return result.type === "accepted"
+          ? [`accepted at ${result.index}`]
+          : [`${result.reason}: ${result.detail}`];
+      }
+      case "transfer":
+        return [raft.transferLeader(args.id(1)) ? "started" : "refused"];
+      case "campaign":
+        raft.campaign();
+        return [];
+      case "read":
+        raft.readIndex(Number(args.word(1)));
+        return [];
+    }
+    return assert.fail(verb);
   }
 
   #ready(replica: ScriptReplica): readonly string[] {
