@@ -11,7 +11,8 @@ import type { Message } from "./message.ts";
  * 4. then sends `write.messages` and calls `advance()`.
  *
  * One write is outstanding at a time: until `advance()`, further calls of `ready()` return `write: null` and may still return
- * messages, committed entries and reads.
+ * messages, committed entries and reads. A host whose disk is busy with other groups asks with `ready(false)`: then there is no
+ * write either, and what is to be written stays together for later.
  */
 export interface Ready {
   readonly messages: readonly Message[];
