@@ -64,13 +64,16 @@ export function proposeChange(core: Core, change: ConfChange): ConfChangeResult 
   return { type: "accepted", term, index: role.pendingConfigIndex };
 }
 
-/** Why a newcomer may not vote yet, or null: quorums must not come to depend on an empty log. */
+/** Why a newcomer may not vote yet, or null: quorums must not come to depend on an empty log, nor on somebody absent. */
 function findLag(core: Core, leader: Leader, newcomer: NodeId): string | null {
   const progress = leader.progress.get(newcomer);
   if (progress === undefined) {
     return `${newcomer} must catch up as a learner first`;
   }
   const isNear = core.log.lastIndex - progress.matchIndex <= promotionLagMax;
+  if (!progress.isRecentlyActive) {
+    return `${newcomer} does not answer`;
+  }
   if (progress.state === "replicate" && isNear) {
     return null;
   }
