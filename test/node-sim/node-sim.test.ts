@@ -1,0 +1,29 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { runSeed, sweep } from "./sweep.ts";
+
+const first = Number(process.env["SEED"] ?? 1);
+const count = Number(process.env["SEEDS"] ?? (process.env["SEED"] === undefined ? 200 : 1));
+
+describe("Whole nodes in simulation", () => {
+  test("do the same again for the same seed", async () => {
+    for (const seed of [first, first + 1, first + 2]) {
+      const [once, again] = [await runSeed(seed), await runSeed(seed)];
+      assert.equal(once.traceHash, again.traceHash, `seed ${seed}`);
+      assert.equal(once.events, again.events, `seed ${seed}`);
+    }
+    assert.notEqual((await runSeed(first)).traceHash, (await runSeed(first + 1)).traceHash);
+  });
+
+  test("keep what they promise, whatever fails", async (context) => {
+    const last = first + count - 1;
+    context.diagnostic(`seeds ${first} to ${last}; SEED=n runs one, SEEDS=n that many`);
+    const { failures, seeds, operations } = await sweep({ first, last });
+    const [failure] = failures;
+    const text = failure && `seed ${failure.seed}: ${failure.failure}\n${failure.tail.join("\n")}`;
+    assert.equal(failures.length, 0, text);
+    assert.equal(seeds, count);
+    assert.ok(operations.done > 50 * count, `${operations.done} operations were answered`);
+    assert.ok(operations.unknown < operations.done / 5, `${operations.unknown} are unknown`);
+  });
+});

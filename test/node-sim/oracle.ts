@@ -1,0 +1,89 @@
+import type { NodeId, ShardId } from "../../cluster/types.ts";
+import type { ShardChanges } from "../../server/watch-hub.ts";
+import { Violation } from "./failure.ts";
+import type { Machine } from "./machine.ts";
+import { text } from "./operations.ts";
+
+/**
+ * Sees everything that all replicas do, and compares them: what one log entry changes, how a state digests, who leads a term, which entry is
+ * committed at an index must be the same for everybody, now and after any restart.
+ */
+export class Oracle {
+  /** What each entry changed, by shard and index. */
+  readonly changes = new Map<number, Map<number, string>>();
+  readonly #digests = new Map<string, string>();
+  readonly #leaders = new Map<string, NodeId>();
+  readonly #committed = new Map<string, number>();
+  /** Values that clients write are unique: a second change that writes one is the same write, applied twice. */
+  readonly #valuesAt = new Map<string, string>();
+
+  applied(node: NodeId, { shard, index, events }: ShardChanges): void {
+    const what = events
+      .map(({ kind, key, record, revision }) => {
+        const value = record === null ? "" : `=${text(record.value)}`;
+        return `${kind} ${text(key)}${value}@${revision}`;
+      })
+      .join(";");
+    const known = this.changes.get(shard) ?? new Map<number, string>();
+    this.changes.set(shard, known);
+    const before = known.get(index);
+    if (before !== undefined && before !== what) {
+      throw new Violation(
+        "same-changes",
+        `shard ${shard} at ${index}: ${node} did "${what}", another "${before}"`,
+      );
+    }
+    known.set(index, what);
+    if (before === undefined) {
+      this.#noteValues(shard, index, events);
+    }
+  }
+
+  /** Compares what all replicas say of themselves right now. */
+  look(machines: readonly Machine[]): void {
+    for (const { id, process } of machines) {
+      for (const { shard, raft, machine } of process?.node.multiRaft.replicas() ?? []) {
+        if (raft.isLeader) {
+          this.#same(this.#leaders, `${shard}/${raft.term}`, id, "one-leader", "leads in");
+        }
+        const { commitIndex } = raft;
+        const term = raft.termAt(commitIndex);
+        if (term !== null) {
+          this.#same(this.#committed, `${shard}/${commitIndex}`, term, "same-log", "committed at");
+        }
+        if (!raft.isQuarantined) {
+          const place = `${shard}/${machine.appliedIndex}`;
+          this.#same(this.#digests, place, machine.digest, "same-digest", "digests at");
+        }
+      }
+    }
+  }
+
+  #same<T>(known: Map<string, T>, place: string, value: T, promise: string, what: string): void {
+    const before = known.get(place) ?? value;
+    known.set(place, before);
+    if (before !== value) {
+      throw new Violation(promise, `${String(before)} and ${String(value)}: ${what} ${place}`);
+    }
+  }
+
+  #noteValues(shard: ShardId, index: number, events: ShardChanges["events"]): void {
+    for (const { kind, key, record } of events) {
+      const value = kind === "put" && record !== null ? text(record.value) : "";
+      // Of a text every write shows the whole: only its newest part is new.
+      const token = value.slice(Math.max(0, value.lastIndexOf("<")));
+      if (!token.includes(".")) {
+        continue;
+      }
+      const place = `${text(key)}=${token}`;
+      const before = this.#valuesAt.get(place);
+      if (before !== undefined) {
+        throw new Violation(
+          "applied-once",
+          `${place} was written at ${before} and at ${shard}/${index}`,
+        );
+      }
+      this.#valuesAt.set(place, `${shard}/${index}`);
+    }
+  }
+}
