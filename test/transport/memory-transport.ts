@@ -105,6 +105,8 @@ export interface MemoryTransportOptions {
 
 interface Connection {
   readonly remote: MemoryTransport;
+  /** The same object at both ends: tells this connection from those before and after it. */
+  readonly link: object;
   readonly theirs: Hello;
   queuedBytes: number;
 }
@@ -156,10 +158,10 @@ export class MemoryTransport implements Transport {
     this.#isStopped = true;
     this.#network.unlisten(this.#options.address);
     const own = this.identity().nodeId;
-    for (const [peer, { remote }] of this.#connections) {
+    for (const [peer, { remote, link }] of this.#connections) {
       this.#network.schedule(own, peer, () => {
         if (!this.#network.isCut(own, peer)) {
-          remote.#lose(own, this, "gone");
+          remote.#lose(own, link, "gone");
         }
       });
     }
@@ -169,10 +171,10 @@ export class MemoryTransport implements Transport {
   setPeers(peers: readonly Peer[]): void {
     const own = this.identity().nodeId;
     this.#peers = new Map(peers.filter(({ id }) => id !== own).map((peer) => [peer.id, peer]));
-    for (const [id, { remote }] of [...this.#connections]) {
+    for (const [id, { remote, link }] of [...this.#connections]) {
       if (!this.#peers.has(id)) {
         this.drop(id, "lost");
-        this.#network.schedule(own, id, () => remote.#lose(own, this, "lost"));
+        this.#network.schedule(own, id, () => remote.#lose(own, link, "lost"));
       }
     }
     if (this.#isRunning()) {
@@ -199,7 +201,7 @@ export class MemoryTransport implements Transport {
       connection.queuedBytes += bytes.length;
       this.#network.schedule(own, to, () => {
         connection.queuedBytes -= bytes.length;
-        connection.remote.#receive(own, this, bytes);
+        connection.remote.#receive(own, connection.link, bytes);
       });
     }
     return true;
@@ -303,8 +305,9 @@ export class MemoryTransport implements Transport {
       remote.#noteProblem(own.nodeId, reason);
       return;
     }
-    remote.#connect(this, own);
-    this.#connect(remote, theirs);
+    const link = {};
+    remote.#connect(this, own, link);
+    this.#connect(remote, theirs, link);
   }
 
   /** For the network: ends the connection to a peer on this side. */
@@ -318,16 +321,16 @@ export class MemoryTransport implements Transport {
     return this.#handlers !== null && !this.#isStopped;
   }
 
-  #connect(remote: MemoryTransport, theirs: Hello): void {
+  #connect(remote: MemoryTransport, theirs: Hello, link: object): void {
     const id = theirs.nodeId;
     const old = this.#connections.get(id);
     if (old !== undefined) {
       this.drop(id, "gone");
       this.#network.schedule(this.identity().nodeId, id, () =>
-        old.remote.#lose(this.identity().nodeId, this, "lost"),
+        old.remote.#lose(this.identity().nodeId, old.link, "lost"),
       );
     }
-    this.#connections.set(id, { remote, theirs, queuedBytes: 0 });
+    this.#connections.set(id, { remote, link, theirs, queuedBytes: 0 });
     this.#incarnations.set(theirs.instanceId, theirs.incarnation);
     const counters = this.#count(id);
     counters.connections++;
@@ -335,16 +338,16 @@ export class MemoryTransport implements Transport {
     this.#handlers?.onPeerConnected(id);
   }
 
-  /** The far end of the connection to `remote` is no more. */
-  #lose(peer: NodeId, remote: MemoryTransport, evidence: UnreachableEvidence): void {
-    if (this.#connections.get(peer)?.remote === remote) {
+  /** The far end of this connection is no more. */
+  #lose(peer: NodeId, link: object, evidence: UnreachableEvidence): void {
+    if (this.#connections.get(peer)?.link === link) {
       this.drop(peer, evidence);
       this.#network.reconsider();
     }
   }
 
-  #receive(from: NodeId, remote: MemoryTransport, bytes: Buffer): void {
-    if (this.#connections.get(from)?.remote !== remote || !this.#isRunning()) {
+  #receive(from: NodeId, link: object, bytes: Buffer): void {
+    if (this.#connections.get(from)?.link !== link || !this.#isRunning()) {
       return;
     }
     const counters = this.#count(from);
