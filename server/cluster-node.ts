@@ -23,6 +23,9 @@ import { RequestWindow } from "./request-window.ts";
 import { Router } from "./router.ts";
 import { Ticker } from "./ticker.ts";
 import { pause, type Timers } from "./timers.ts";
+import { EntryTracing } from "./entry-tracing.ts";
+import type { Tracer } from "./tracing.ts";
+import type { WorkObserver } from "./work-observer.ts";
 import { NodeWatchAccess } from "./watch-access.ts";
 import { WatchHub } from "./watch-hub.ts";
 import { WatchService } from "./watch-service.ts";
@@ -53,6 +56,10 @@ export interface ClusterNodeOptions {
   /** Milliseconds since a replica's leader was last heard of. */
   readonly stalenessMs: (replica: Replica) => number;
   readonly events: ClusterNodeEvents;
+  /** Measures what router and reads do; left out where nobody looks. */
+  readonly work?: WorkObserver;
+  /** Left out while tracing is off. */
+  readonly tracer?: Tracer;
 }
 
 /** Both `host:port`. */
@@ -66,6 +73,7 @@ export type ClusterNodeEvents = Pick<
   MultiRaftEvents,
   "onFatal" | "onLeaderChange" | "onPeerFrame" | "onWrite"
 > & {
+  readonly onSnapshot?: MultiRaftEvents["onSnapshot"];
   readonly onTick: (elapsedTicks: number) => void;
 };
 
@@ -95,6 +103,7 @@ export class ClusterNode {
   readonly #requests: RequestServer;
   readonly #announcer: Announcer;
   readonly #ticker: Ticker;
+  readonly #tracing: EntryTracing | null;
   /** What the founders said of themselves, for the first map. */
   readonly #founderAddresses = new Map<NodeId, Hello>();
   #isStopping = false;
@@ -103,6 +112,9 @@ export class ClusterNode {
     this.#options = options;
     const { config, home, transport, clock, timers, schedule, random, log } = options;
     const { nodeId } = config;
+    const { tracer, work = null } = options;
+    const tracing = tracer ? new EntryTracing(tracer, () => this.multiRaft) : null;
+    this.#tracing = tracing;
     this.leaders = new LeaderWatch(timers);
     this.groups = new Groups({
       config,
@@ -124,6 +136,7 @@ export class ClusterNode {
       clock,
       timers,
       stalenessMs: options.stalenessMs,
+      work,
     });
     const { incarnation, instanceId } = home.identity;
     this.router = new Router({
@@ -136,6 +149,8 @@ export class ClusterNode {
       clock,
       timers,
       isConnected: (peer) => multiRaft.isConnected(peer),
+      work,
+      tracing,
     });
     this.follower = new MapFollower({
       nodeId,
@@ -171,6 +186,8 @@ export class ClusterNode {
       watches: this.watches,
       clock,
       ringEpoch: () => this.follower.ringEpoch,
+      work,
+      tracing,
     });
     this.#announcer = new Announcer({
       router: this.router,
@@ -281,11 +298,19 @@ export class ClusterNode {
         log.info({ peer, evidence }, "peer disconnected");
       },
       onPeerFrame: (peer, roundTripMs) => events.onPeerFrame(peer, roundTripMs),
-      onWrite: (durationMs, entries) => events.onWrite(durationMs, entries),
-      onSnapshot: (shard, operation, error) =>
-        error === null
-          ? log.info({ shard, operation }, "snapshot transfer ended")
-          : log.warn({ shard, operation, error }, "snapshot transfer failed"),
+      onProgress: (shard) => this.#tracing?.progressed(shard),
+      onWrite: (durationMs, entries) => {
+        this.#tracing?.written();
+        events.onWrite(durationMs, entries);
+      },
+      onSnapshot: (shard, operation, error) => {
+        events.onSnapshot?.(shard, operation, error);
+        if (error === null) {
+          log.info({ shard, operation }, "snapshot transfer ended");
+        } else {
+          log.warn({ shard, operation, error }, "snapshot transfer failed");
+        }
+      },
     };
   }
 

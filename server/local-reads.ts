@@ -6,6 +6,7 @@ import type { Query, QueryResult } from "../storage/queries.ts";
 import { ServiceError } from "./errors.ts";
 import type { Consistency } from "./http/service.ts";
 import type { Timers } from "./timers.ts";
+import type { WorkObserver } from "./work-observer.ts";
 
 export interface LocalReadsOptions {
   readonly multiRaft: MultiRaft;
@@ -14,6 +15,7 @@ export interface LocalReadsOptions {
   readonly timers: Timers;
   /** Milliseconds since the shard's leader was last heard of by this node. */
   readonly stalenessMs: (replica: Replica) => number;
+  readonly work: WorkObserver | null;
 }
 
 /** What a replica of this node answered. */
@@ -76,11 +78,16 @@ export class LocalReads {
 
   /** Resolves when a quorum has confirmed that this replica's state is at least as new as now. Rejects as `read` throws. */
   confirm(shard: ShardId, deadlineMs: number): Promise<void> {
-    const { multiRaft, clock, timers } = this.#options;
+    const { multiRaft, clock, timers, work } = this.#options;
+    const startedMs = clock();
     return new Promise((resolve, reject) => {
-      const timer = timers.after(Math.max(1, deadlineMs - clock()), () => reject(noLeader(shard)));
+      const timer = timers.after(Math.max(1, deadlineMs - startedMs), () => {
+        work?.onReadIndex(clock() - startedMs, "timeout");
+        reject(noLeader(shard));
+      });
       const refusal = multiRaft.read(shard, (outcome) => {
         timer.cancel();
+        work?.onReadIndex(clock() - startedMs, outcome === "ready" ? null : outcome);
         if (outcome === "ready") {
           resolve();
         } else {

@@ -25,7 +25,6 @@ export class MetricsCollector {
     const into = this.#metrics.instruments;
     const snapshot = this.#source.snapshot();
     into.ringEpoch.set(snapshot.epoch);
-    into.rebalanceInProgress.set(snapshot.movesInProgress);
     into.watchers.set(snapshot.watchers);
     into.snapshotsInProgress.set({ op: "send" }, snapshot.snapshotsSending);
     into.snapshotsInProgress.set({ op: "receive" }, snapshot.snapshotsReceiving);

@@ -11,7 +11,6 @@ export interface NodeSnapshot {
   readonly epoch: number;
   /** Share of the key space that each node leads; sums to at most 1. */
   readonly ownership: ReadonlyMap<NodeId, number>;
-  readonly movesInProgress: number;
   readonly watchers: number;
   readonly snapshotsSending: number;
   readonly snapshotsReceiving: number;

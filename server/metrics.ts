@@ -24,6 +24,12 @@ export class Metrics {
     prom.collectDefaultMetrics({ register: this.#registry });
   }
 
+  /** Which build this is. */
+  describeBuild(version: string, commit: string): void {
+    const labels = { version, commit, node_version: process.version };
+    this.instruments.buildInfo.set(labels, 1);
+  }
+
   /** One answered request: the counter and the histogram of it. `route` is the template (`/v1/kv/*`), never the URL. */
   httpRequest(method: string, route: string, code: number, seconds: number): void {
     this.instruments.httpRequests.inc({ method, route, code: String(code) }, 1);
@@ -136,7 +142,6 @@ const diskSeconds = [
   0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2,
 ];
 const outageSeconds = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60];
-const transferSeconds = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300];
 const sizeBytes = [64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576];
 const counts = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
@@ -228,14 +233,6 @@ function declareKeyValue(declare: Declarer) {
     valueBytes: declare.histogram("value_size_bytes", "Size of values.", sizeBytes, ["op"]),
     keys: declare.gauge("keys", "Keys that the local replica holds.", ["shard"]),
     watchers: declare.plainGauge("watchers", "Open watches."),
-    watchEvents: declare.plainCounter("watch_events_total", "Changes sent to watchers."),
-    watchDropped: declare.counter("watch_dropped_total", "Watches ended by the server.", [
-      "reason",
-    ]),
-    expiredKeys: declare.plainCounter(
-      "expired_keys_total",
-      "Keys, locks and queue places whose time to live ran out, applied here.",
-    ),
   };
 }
 
@@ -307,30 +304,15 @@ function declareReplicas(declare: Declarer) {
 function declareConsensus(declare: Declarer) {
   return {
     leaderChanges: declare.counter("raft_leader_changes_total", "New leaders seen.", ["shard"]),
-    elections: declare.counter(
-      "raft_elections_total",
-      "Campaigns of local replicas: started, won, lost.",
-      ["result"],
-    ),
     proposals: declare.counter(
       "raft_proposals_total",
-      "Proposals made here, by fate: committed, refused (certainly not applied), unknown.",
-      ["result"],
-    ),
-    leadershipTransfers: declare.counter(
-      "raft_leadership_transfers_total",
-      "Leaderships that this node tried to hand over.",
+      "Proposals made here, by fate: applied, refused and dropped (certainly not applied), unknown.",
       ["result"],
     ),
     commitSeconds: declare.plainHistogram(
       "raft_commit_duration_seconds",
-      "From proposing to committed, on the leader.",
+      "From proposing to committed and applied, on the leader.",
       requestSeconds,
-    ),
-    applySeconds: declare.plainHistogram(
-      "raft_apply_duration_seconds",
-      "Applying the committed entries of one group in one turn.",
-      diskSeconds,
     ),
     readIndexSeconds: declare.plainHistogram(
       "raft_read_index_duration_seconds",
@@ -379,12 +361,9 @@ function declarePeers(declare: Declarer) {
 
 function declareSnapshots(declare: Declarer) {
   return {
-    snapshotSeconds: declare.histogram(
-      "snapshot_duration_seconds",
-      "Snapshots sent to and received from other nodes.",
-      transferSeconds,
-      ["op"],
-    ),
+    snapshots: declare.counter("snapshots_total", "Snapshots sent, received and installed.", [
+      "op",
+    ]),
     snapshotFailures: declare.counter("snapshot_failures_total", "Snapshots given up.", ["op"]),
     snapshotsInProgress: declare.gauge("snapshots_in_progress", "Snapshots on their way.", ["op"]),
   };
@@ -427,9 +406,5 @@ function declareRing(declare: Declarer) {
       "Share of the key space whose shards the node leads.",
       ["node"],
     ),
-    rebalanceMoves: declare.counter("rebalance_moves_total", "Moves of replicas and shards.", [
-      "result",
-    ]),
-    rebalanceInProgress: declare.plainGauge("rebalance_in_progress", "Moves under way."),
   };
 }

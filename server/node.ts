@@ -11,6 +11,8 @@ import { Observation } from "./observation.ts";
 import { Service } from "./service.ts";
 import { ShardObserver } from "./shard-observer.ts";
 import { soon, systemTimers as timers } from "./timers.ts";
+import { startTracing, type Tracing } from "./tracing-start.ts";
+import { WorkMetrics } from "./work-metrics.ts";
 
 /** Monotonic milliseconds: nothing here depends on the time of day. */
 const clock = (): number => performance.now();
@@ -30,9 +32,11 @@ export class Node {
   readonly #cluster: ClusterNode;
   readonly #observation: Observation;
   readonly #http: HttpServer;
-  readonly #metrics = new Metrics();
+  readonly #metrics: Metrics;
   readonly #detector: FailureDetector;
   readonly #observer: ShardObserver;
+  readonly #tracing: Tracing | null;
+  #lastTickMs: number | null = null;
   #ticks = 0;
   #stopped: Promise<void> | null = null;
 
@@ -41,8 +45,12 @@ export class Node {
     log: Log,
     directory: DataDirectory,
     version: string,
+    metrics: Metrics,
+    tracing: Tracing | null,
     onFatal: (error: Error) => void,
   ) {
+    this.#metrics = metrics;
+    this.#tracing = tracing;
     this.#config = config;
     this.#log = log;
     this.#directory = directory;
@@ -70,6 +78,8 @@ export class Node {
       addresses: () => ({ peer: this.#peerAddress(), http: this.#http.advertisedAddress }),
       stalenessMs: (replica) => this.#observation.stalenessMs(replica),
       events: this.#events(),
+      work: new WorkMetrics(metrics),
+      ...(tracing === null ? {} : { tracer: tracing.tracer }),
     });
     const { multiRaft, leaders, follower, router, watches } = this.#cluster;
     this.#observation = new Observation({
@@ -103,7 +113,7 @@ export class Node {
         watch: (request) => watches.watch(request),
       }),
       observer: insight,
-      tracer: null,
+      tracer: tracing?.tracer ?? null,
       insight,
     });
   }
@@ -124,7 +134,20 @@ export class Node {
       clusterId: null,
       verifiesTables: false,
     });
-    const node = new Node(config, log, directory, version, onFatal);
+    const metrics = new Metrics();
+    metrics.observeProcess();
+    metrics.describeBuild(version, process.env["GIT_COMMIT"] ?? "unknown");
+    const tracing = await startTracing({
+      nodeId: config.nodeId,
+      version,
+      onResult: (result, spans, error) => {
+        metrics.instruments.traceSpans.inc({ result }, spans);
+        if (error !== null) {
+          log.warn({ spans, error }, "spans could not be exported");
+        }
+      },
+    });
+    const node = new Node(config, log, directory, version, metrics, tracing, onFatal);
     try {
       await node.#start();
     } catch (error) {
@@ -167,6 +190,7 @@ export class Node {
     await this.#cluster.stop();
     await this.#transport.stop();
     await this.#directory.close();
+    await this.#tracing?.stop();
     this.#log.info({}, "node stopped");
   }
 
@@ -194,6 +218,9 @@ export class Node {
       onPeerFrame: (peer, roundTripMs) => {
         this.#detector.heard(peer, clock());
         this.#observation.heard(peer, roundTripMs);
+        if (roundTripMs !== null) {
+          this.#metrics.instruments.peerRoundTripSeconds.observe({ peer }, roundTripMs / 1000);
+        }
       },
       onWrite: (durationMs, entries) => {
         this.#metrics.instruments.syncSeconds.observe(durationMs / 1000);
@@ -201,12 +228,21 @@ export class Node {
           this.#metrics.instruments.batchEntries.observe(entries);
         }
       },
+      onSnapshot: (_shard, op, error) =>
+        error === null
+          ? this.#metrics.instruments.snapshots.inc({ op }, 1)
+          : this.#metrics.instruments.snapshotFailures.inc({ op }, 1),
       onTick: () => this.#ticked(),
     };
   }
 
   #ticked(): void {
-    this.#observation.ticked(clock());
+    const nowMs = clock();
+    const { tickMs } = this.#config;
+    const lateMs = this.#lastTickMs === null ? 0 : nowMs - this.#lastTickMs - tickMs;
+    this.#metrics.instruments.tickDelaySeconds.observe(Math.max(0, lateMs) / 1000);
+    this.#lastTickMs = nowMs;
+    this.#observation.ticked(nowMs);
     if (this.#ticks % diskMeasureTicks === 0) {
       this.#observation
         .measureDisk()

@@ -84,7 +84,6 @@ export class Observation implements MetricsSource, HealthSource {
     return {
       epoch: map()?.epoch ?? 0,
       ownership: this.#ownership(),
-      movesInProgress: 0,
       watchers: watcherCount(),
       snapshotsSending: sending,
       snapshotsReceiving: receiving,

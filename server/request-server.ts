@@ -1,4 +1,5 @@
 import type { MultiRaft } from "../cluster/multiraft/multi-raft.ts";
+import type { ProposalOutcome } from "../cluster/multiraft/proposals.ts";
 import type { ForwardRequest, ForwardResponse } from "../cluster/multiraft/transport.ts";
 import { metaShard, type NodeId } from "../cluster/types.ts";
 import { decodeCommandEnvelope } from "../storage/command-codec.ts";
@@ -7,8 +8,10 @@ import { encodeQueryResult } from "../storage/query-codec.ts";
 import { ServiceError } from "./errors.ts";
 import type { WatchService } from "./watch-service.ts";
 import { decodeForwardedQuery } from "./forwarded-query.ts";
+import type { EntryTracing } from "./entry-tracing.ts";
 import type { LeaderWatch } from "./leader-watch.ts";
 import type { LocalReads } from "./local-reads.ts";
+import type { WorkObserver } from "./work-observer.ts";
 
 export interface RequestServerOptions {
   readonly multiRaft: MultiRaft;
@@ -18,6 +21,9 @@ export interface RequestServerOptions {
   readonly clock: () => number;
   /** Epoch since which keys are where they are; requests routed by an older map are refused. */
   readonly ringEpoch: () => number;
+  readonly work: WorkObserver | null;
+  /** Null while tracing is off. */
+  readonly tracing: EntryTracing | null;
 }
 
 /** Runs what other nodes ask of this one: commands for groups that it leads, reads and watches of shards that it holds. */
@@ -29,7 +35,12 @@ export class RequestServer {
   }
 
   onRequest(from: NodeId, request: ForwardRequest): void {
+    if (request.kind === "trace") {
+      this.#options.tracing?.noted(request);
+      return;
+    }
     if (request.epoch < this.#options.ringEpoch()) {
+      this.#options.work?.onWrongMap();
       this.#respond(from, request, "wrong_epoch", nothing);
       return;
     }
@@ -50,8 +61,15 @@ export class RequestServer {
   }
 
   #propose(from: NodeId, request: ForwardRequest): void {
-    const { multiRaft } = this.#options;
-    const refusal = multiRaft.propose(request.shard, request.payload, (outcome) => {
+    const { multiRaft, work, tracing, clock } = this.#options;
+    const { shard } = request;
+    const startedMs = clock();
+    const span = tracing?.begin("raft.propose", "server", request.trace) ?? null;
+    const logged =
+      span === null ? null : (index: number) => tracing?.logged(shard, index, span.traceparent);
+    const done = (outcome: ProposalOutcome): void => {
+      work?.onProposal(outcome.type, clock() - startedMs);
+      span?.end(outcome.type === "applied" ? null : outcome.type);
       switch (outcome.type) {
         case "applied":
           this.#respond(from, request, "ok", outcome.result);
@@ -70,8 +88,10 @@ export class RequestServer {
             nothing,
           );
       }
-    });
+    };
+    const refusal = multiRaft.propose(shard, request.payload, done, logged);
     if (refusal !== null) {
+      span?.end(refusal);
       const status = refusal === "overloaded" ? "overloaded" : "not_leader";
       this.#respond(from, request, status, nothing);
     }

@@ -7,6 +7,7 @@ import type { Command, CommandOutcome, IdempotencyKey, RequestId } from "../stor
 import { decodeOutcome } from "../storage/outcome-codec.ts";
 import { decodeQueryResult } from "../storage/query-codec.ts";
 import type { Query, QueryResult } from "../storage/queries.ts";
+import type { EntryTracing } from "./entry-tracing.ts";
 import { ServiceError } from "./errors.ts";
 import type { Forwarder } from "./forwarder.ts";
 import type { Consistency, RequestContext, Served } from "./http/service.ts";
@@ -15,6 +16,7 @@ import type { LocalReads } from "./local-reads.ts";
 import { encodeForwardedQuery } from "./forwarded-query.ts";
 import type { RequestWindow } from "./request-window.ts";
 import type { Timers } from "./timers.ts";
+import type { WorkObserver } from "./work-observer.ts";
 
 /** The present cluster map as the router needs it; replaced as a whole when the map changes. */
 export interface RoutingTable {
@@ -36,6 +38,9 @@ export interface RouterOptions {
   readonly clock: () => number;
   readonly timers: Timers;
   readonly isConnected: (peer: NodeId) => boolean;
+  readonly work: WorkObserver | null;
+  /** Null while tracing is off. */
+  readonly tracing: EntryTracing | null;
 }
 
 /** How one attempt ended. `retry` is certain: nothing was done. `uncertain`: only the same request may be tried again. */
@@ -96,8 +101,14 @@ export class Router {
     context: RequestContext,
     idempotency: IdempotencyKey | null,
   ): Promise<Served<CommandOutcome>> {
+    const { clock, work } = this.#options;
+    const startedMs = clock();
     const journey: Journey = { shard: this.shardOf(routingKey), context, isUncertain: false };
     const write = new Write(this.#options.window, journey.shard, command, idempotency);
+    let result = "internal";
+    if (command.type === "put") {
+      work?.onValue("put", command.value.length);
+    }
     try {
       const { value, servedBy } = await this.#travel(journey, (leader) =>
         leader === this.#options.nodeId
@@ -108,9 +119,14 @@ export class Router {
       if (outcome.result.type === "stale_request") {
         throw this.#outcomeUnknown(journey);
       }
+      result = outcome.result.type;
       return { value: outcome, shard: journey.shard, servedBy, stalenessMs: 0 };
+    } catch (error) {
+      result = codeOf(error);
+      throw error;
     } finally {
       write.close();
+      work?.onOperation(command.type, "linearizable", result, clock() - startedMs);
     }
   }
 
@@ -144,9 +160,30 @@ export class Router {
     consistency: Consistency,
     context: RequestContext,
   ): Promise<Served<QueryResult>> {
-    const { localReads, nodeId } = this.#options;
+    const { clock, work } = this.#options;
+    const startedMs = clock();
+    let result = "ok";
+    try {
+      return await this.#read(shard, query, consistency, context);
+    } catch (error) {
+      result = codeOf(error);
+      throw error;
+    } finally {
+      work?.onOperation(query.type, consistency.type, result, clock() - startedMs);
+    }
+  }
+
+  async #read(
+    shard: ShardId,
+    query: Query,
+    consistency: Consistency,
+    context: RequestContext,
+  ): Promise<Served<QueryResult>> {
+    const { localReads, nodeId, clock } = this.#options;
     if (localReads.hosts(shard)) {
+      const startedMs = clock();
       const local = await localReads.read(shard, query, consistency, context.deadlineMs);
+      context.timings.set("read", clock() - startedMs);
       if (local !== null) {
         return { ...local, shard, servedBy: nodeId };
       }
@@ -183,7 +220,9 @@ export class Router {
       if (leftMs <= 0 || context.signal?.aborted) {
         throw journey.isUncertain ? this.#outcomeUnknown(journey) : this.#noLeader(journey);
       }
+      const waitedFromMs = clock();
       await leaders.changed(shard, Math.min(retryWaitMs, leftMs));
+      spend(context, "route", clock() - waitedFromMs);
     }
   }
 
@@ -208,14 +247,24 @@ export class Router {
   }
 
   #proposeBytes(journey: Journey, bytes: Uint8Array): Promise<Attempt<Uint8Array>> {
-    const { multiRaft, nodeId, clock, timers } = this.#options;
+    const { multiRaft, nodeId, clock, timers, work, tracing } = this.#options;
     const { shard, context } = journey;
+    const startedMs = clock();
+    const span = tracing?.begin("raft.propose", "internal", context.trace) ?? null;
+    const logged =
+      span === null
+        ? null
+        : (index: number): void => tracing?.logged(shard, index, span.traceparent);
     return new Promise((resolve, reject) => {
       const timer = timers.after(Math.max(1, context.deadlineMs - clock()), () =>
         reject(this.#outcomeUnknown(journey)),
       );
       const done = (outcome: ProposalOutcome): void => {
         timer.cancel();
+        const durationMs = clock() - startedMs;
+        spend(context, "raft", durationMs);
+        work?.onProposal(outcome.type, durationMs);
+        span?.end(outcome.type === "applied" ? null : outcome.type);
         switch (outcome.type) {
           case "applied":
             resolve({ type: "done", value: outcome.result, servedBy: nodeId });
@@ -234,11 +283,12 @@ export class Router {
             }
         }
       };
-      const refusal = multiRaft.propose(shard, bytes, done);
+      const refusal = multiRaft.propose(shard, bytes, done, logged);
       if (refusal === null) {
         return;
       }
       timer.cancel();
+      span?.end(refusal);
       if (refusal === "overloaded") {
         reject(this.#overloaded(journey));
       } else {
@@ -271,15 +321,22 @@ export class Router {
     kind: "read" | "write",
     payload: Uint8Array,
   ): Promise<Attempt<Uint8Array>> {
-    const { forwarder, clock } = this.#options;
+    const { forwarder, clock, work, tracing } = this.#options;
     const { shard, context } = journey;
-    const timeoutMs = Math.ceil(context.deadlineMs - clock());
+    const startedMs = clock();
+    const timeoutMs = Math.ceil(context.deadlineMs - startedMs);
     if (timeoutMs <= 0) {
       return retryAnywhere;
     }
-    const { trace } = context;
+    const span = tracing?.begin("forward", "client", context.trace) ?? null;
+    span?.set({ shard, peer: to });
+    const trace = span?.traceparent ?? context.trace;
     const epoch = this.table.epoch;
     const outcome = await forwarder.call(to, { shard, kind, epoch, payload, timeoutMs, trace });
+    const result = outcome.type === "lost" ? outcome.reason : outcome.response.status;
+    spend(context, "forward", clock() - startedMs);
+    work?.onForward(to, result);
+    span?.end(result === "ok" ? null : result);
     if (outcome.type === "lost") {
       return { type: "uncertain" };
     }
@@ -324,6 +381,15 @@ export class Router {
       { shard, leader: this.#options.leaders.leader(shard) },
     );
   }
+}
+
+/** Adds to a stage of the request: it may come by more than once. */
+function spend({ timings }: RequestContext, stage: string, durationMs: number): void {
+  timings.set(stage, (timings.get(stage) ?? 0) + durationMs);
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof ServiceError ? error.code : "internal";
 }
 
 const retryAnywhere: Attempt<never> = { type: "retry", leader: null };

@@ -3,7 +3,7 @@ import { LogIndex, Term } from "../types.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import type { DesiredReplicas, MultiRaftOptions, NewReplica } from "./options.ts";
 import { Peers } from "./peers.ts";
-import type { ProposalDone } from "./proposals.ts";
+import type { ProposalDone, ProposalLogged } from "./proposals.ts";
 import type { ReadDone } from "./reads.ts";
 import { Replica } from "./replica.ts";
 import { Snapshots } from "./snapshots.ts";
@@ -153,9 +153,15 @@ export class MultiRaft {
   }
 
   /**
-   * Queues a command on the shard's leader. `done` is called once, unless the answer is a refusal, which is returned at once.
+   * Queues a command on the shard's leader. `done` is called once, unless the answer is a refusal, which is returned at once. `logged` is
+   * called before it, when the command has got its place in the log.
    */
-  propose(shard: ShardId, command: Uint8Array, done: ProposalDone): Refusal | null {
+  propose(
+    shard: ShardId,
+    command: Uint8Array,
+    done: ProposalDone,
+    logged: ProposalLogged | null = null,
+  ): Refusal | null {
     const replica = this.#replicas.get(shard);
     if (replica === undefined || this.#isStopped) {
       return this.#isStopped ? "stopped" : "no_replica";
@@ -163,7 +169,7 @@ export class MultiRaft {
     if (!replica.raft.isLeader) {
       return "not_leader";
     }
-    if (!replica.propose(command, done)) {
+    if (!replica.propose(command, done, logged)) {
       return "overloaded";
     }
     this.#wake(replica);
@@ -345,6 +351,7 @@ export class MultiRaft {
   }
 
   #pumped(replica: Replica): void {
+    this.#options.events.onProgress?.(replica.shard);
     const { leader, term } = replica.raft;
     const known = this.#leaders.get(replica.shard);
     if (known !== undefined && known.leader === leader && known.term === term) {

@@ -64,6 +64,8 @@ export interface MultiRaftEvents {
   onPeerDisconnected(peer: NodeId, evidence: "gone" | "lost"): void;
   /** A frame came in from `peer`; `roundTripMs` is null when it echoed nothing. */
   onPeerFrame(peer: NodeId, roundTripMs: number | null): void;
+  /** A group did something: indexes may have moved. */
+  onProgress?: (shard: ShardId) => void;
   /** One batch was written. */
   onWrite(durationMs: number, entries: number): void;
   /** A snapshot transfer or installation ended; `error` says why it failed. */

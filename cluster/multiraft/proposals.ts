@@ -12,6 +12,9 @@ export type ProposalOutcome =
 
 export type ProposalDone = (outcome: ProposalOutcome) => void;
 
+/** Told at which index the command stands in the log, once it does: for those who follow its way. */
+export type ProposalLogged = (index: LogIndex) => void;
+
 interface Waiting {
   readonly term: Term;
   readonly done: readonly ProposalDone[];
@@ -40,6 +43,8 @@ export class Proposals {
   #done: ProposalDone[] = [];
   #queuedBytes = 0;
   readonly #waiting = new Map<LogIndex, Waiting>();
+  /** Of the few commands whose way is followed. */
+  readonly #logged = new Map<ProposalDone, ProposalLogged>();
 
   constructor(limits: ProposalLimits) {
     this.#limits = limits;
@@ -56,7 +61,7 @@ export class Proposals {
   }
 
   /** False when the queue is full: the command was not taken and `done` will not be called. */
-  enqueue(command: Uint8Array, done: ProposalDone): boolean {
+  enqueue(command: Uint8Array, done: ProposalDone, logged: ProposalLogged | null = null): boolean {
     const isFull =
       this.#commands.length >= this.#limits.queuedCommandsMax ||
       (this.#commands.length > 0 &&
@@ -67,6 +72,9 @@ export class Proposals {
     this.#commands.push(command);
     this.#done.push(done);
     this.#queuedBytes += command.length;
+    if (logged !== null) {
+      this.#logged.set(done, logged);
+    }
     return true;
   }
 
@@ -109,6 +117,25 @@ export class Proposals {
     // A waiter of an older term may still sit here: its entry was truncated from our own log, so it is certainly lost.
     this.#settle(index, { type: "dropped" });
     this.#waiting.set(index, { term, done });
+    if (this.#logged.size > 0) {
+      this.#tellLogged(index, done);
+    }
+  }
+
+  #tellLogged(index: LogIndex, done: readonly ProposalDone[]): void {
+    for (const each of done) {
+      const logged = this.#logged.get(each);
+      this.#logged.delete(each);
+      logged?.(index);
+    }
+  }
+
+  /** The group is in no log: whoever waits for it is told why. */
+  refuse(reason: "not_leader" | "overloaded", done: readonly ProposalDone[]): void {
+    for (const each of done) {
+      this.#logged.delete(each);
+      each({ type: "refused", reason });
+    }
   }
 
   /** `entry` is applied: whoever waits for exactly this entry has the result; whoever waited for another one at this index lost. */
@@ -143,6 +170,7 @@ export class Proposals {
     this.#commands = [];
     this.#done = [];
     this.#queuedBytes = 0;
+    this.#logged.clear();
     for (const done of queued) {
       done({ type: "refused", reason: "stopped" });
     }

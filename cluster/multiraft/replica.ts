@@ -4,7 +4,7 @@ import { Raft } from "../raft/raft.ts";
 import type { Ready, Write } from "../raft/ready.ts";
 import type { Configuration, LogIndex, NodeId, Revision, ShardId } from "../types.ts";
 import type { MultiRaftLimits } from "./options.ts";
-import { type ProposalDone, Proposals } from "./proposals.ts";
+import { type ProposalDone, type ProposalLogged, Proposals } from "./proposals.ts";
 import { type ReadDone, Reads } from "./reads.ts";
 import { LogRetention } from "./retention.ts";
 import type { SnapshotWriter, StateMachine } from "./state-machine.ts";
@@ -75,9 +75,9 @@ export class Replica {
   }
 
   /** Queues a command for the next turn; false when the queue is full. */
-  propose(command: Uint8Array, done: ProposalDone): boolean {
+  propose(command: Uint8Array, done: ProposalDone, logged: ProposalLogged | null = null): boolean {
     this.idleTicks = 0;
-    return this.proposals.enqueue(command, done);
+    return this.proposals.enqueue(command, done, logged);
   }
 
   /** Queues a linearizable read; false when too many wait. */
@@ -98,9 +98,7 @@ export class Replica {
         continue;
       }
       const reason = result.reason === "uncommitted_full" ? "overloaded" : "not_leader";
-      for (const done of group.done) {
-        done({ type: "refused", reason });
-      }
+      this.proposals.refuse(reason, group.done);
     }
   }
 

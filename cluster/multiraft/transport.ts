@@ -92,9 +92,10 @@ export interface ForwardRequest {
   readonly shard: ShardId;
   /**
    * `write`: payload is an encoded command for the leader. `read`: an encoded query, run by the receiver after ReadIndex. `watch`: which
-   * changes to tell; the receiver answers when there are some.
+   * changes to tell; the receiver answers when there are some. `trace`: the entry whose index is the payload, in decimal, belongs to the
+   * trace; not answered.
    */
-  readonly kind: "write" | "read" | "watch";
+  readonly kind: "write" | "read" | "watch" | "trace";
   readonly epoch: number;
   /** Time left, in milliseconds; the receiver gives up after it. */
   readonly timeoutMs: number;

@@ -30,6 +30,7 @@ const requestKinds = [
   "write",
   "read",
   "watch",
+  "trace",
 ] as const satisfies readonly ForwardRequest["kind"][];
 const responseStatuses = [
   "ok",

@@ -49,7 +49,6 @@ export function nodeSnapshot(shards: number): NodeSnapshot {
       [n2, 0.33],
       [n3, 0.33],
     ]),
-    movesInProgress: 0,
     watchers: 2,
     snapshotsSending: 0,
     snapshotsReceiving: 0,
