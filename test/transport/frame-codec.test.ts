@@ -72,7 +72,7 @@ test("what is not a frame is refused with a reason", () => {
     ["infinite time", (w) => w.double(6, Infinity), /no time span/],
     ["negative time", (w) => w.double(7, -1), /no time span/],
     ["shard", (w) => w.message(2, null, (r) => r.uint(2, 2 ** 31)), /shard 2147483648/],
-    ["kind", (w) => w.message(2, null, (r) => r.uint(3, 3)), /unknown kind/],
+    ["kind", (w) => w.message(2, null, (r) => r.uint(3, 4)), /unknown kind/],
     ["status", (w) => w.message(3, null, (r) => r.uint(2, 6)), /unknown status/],
     ["leader", (w) => w.message(3, null, (r) => r.string(4, "a b")), /node id is malformed/],
     ["boolean", (w) => shardMessage(w, 3 + 1, (b) => b.uint(1, 2)), /no boolean/],
