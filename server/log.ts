@@ -10,9 +10,12 @@ export interface Log {
   fatal(fields: object, message: string): void;
 }
 
+/** From everything to nothing. */
 export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+/** The least that a line must matter to be written. */
 export type LogLevel = (typeof logLevels)[number];
 
+/** Whose log it is, and how much of it is wanted. */
 export interface LogOptions {
   readonly node: NodeId;
   readonly level: LogLevel;

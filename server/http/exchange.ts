@@ -22,6 +22,7 @@ export interface Answer {
   readonly timings: ReadonlyMap<string, number>;
 }
 
+/** What all exchanges of a server share. */
 export interface ExchangeOptions {
   readonly admission: Admission;
   readonly observer: RequestObserver | null;

@@ -48,7 +48,7 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** Schemas of the above, for the API's description. */
+/** A revision in an answer. */
 export const revisionSchema = Type.String({ pattern: "^[0-9]+$", description: "Decimal." });
 
 const metadataSchema = {
@@ -63,12 +63,16 @@ const valueSchema = {
   encoding: Type.Union([Type.Literal("utf8"), Type.Literal("base64")]),
 };
 
+/** The members that name a key in an answer. */
 export const keySchema = {
   key: Type.Optional(Type.String({ description: "The key, when it is UTF-8." })),
   key64: Type.Optional(Type.String({ description: "Else its bytes in base64url." })),
 };
+/** What `jsonRecord` makes. */
 export const recordSchema = Type.Object({ ...valueSchema, ...metadataSchema });
+/** `previous`, which is only there when it was asked for. */
 export const previousSchema = Type.Optional(Type.Union([recordSchema, Type.Null()]));
+/** What `jsonLiveRecord` makes, with its key. */
 export const liveRecordSchema = Type.Object({
   ...keySchema,
   value: Type.Optional(valueSchema.value),

@@ -30,6 +30,7 @@ export function getForm(kit: RouteKit) {
   });
 }
 
+/** A request that reads one key, with its key and query known. */
 export interface ReadRequest {
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;

@@ -47,6 +47,7 @@ export function writeForms(kit: RouteKit) {
   };
 }
 
+/** All of them. */
 export type WriteForms = ReturnType<typeof writeForms>;
 
 /** Whether the client would rather ask the leader itself. */

@@ -34,93 +34,136 @@ const route = "/v1/locks/";
 export const lockRoutes: Routes = (app, kit) => {
   const forms = lockForms(kit);
   const docs = lockDocs(forms);
-
-  app.post<{ Body: Static<typeof acquireBody> }>(
+  type Acquire = { Body: Static<typeof acquireBody> };
+  type KeepAlive = { Body: Static<typeof keepAliveBody> };
+  app.post<Acquire>(
     `${route}*`,
     { schema: { body: acquireBody }, config: { docs: docs.acquire } },
-    async (request, reply) => {
-      const { lock, query } = named(kit, forms.acquire, request);
-      const { owner, ttl, value = "", encoding = "utf8" } = request.body;
-      const held = await acquire(kit, request, query.timeout, query.wait, {
-        type: "lock_acquire",
-        lock,
-        owner,
-        value: jsonValueOf({ value, encoding }, "the lock"),
-        ttlMs: durationOf(ttl, "ttl"),
-        wait: query.wait !== null,
-      });
-      answer(request, reply, lock, { owner, token: String(held.token), ttl_ms: held.ttlMs });
-    },
+    (request, reply) => onAcquire(kit, forms, request, request.body, reply),
   );
-
-  app.put<{ Body: Static<typeof keepAliveBody> }>(
+  app.put<KeepAlive>(
     `${route}*`,
     { schema: { body: keepAliveBody }, config: { docs: docs.keepAlive } },
-    async (request, reply) => {
-      const { lock, query } = named(kit, forms.keepAlive, request);
-      const { owner, token, ttl } = request.body;
-      const served = await kit.service.execute(
-        lock,
-        {
-          type: "lock_keep_alive",
-          lock,
-          owner,
-          token: revisionOf(token, "token"),
-          ttlMs: durationOf(ttl, "ttl"),
-        },
-        contextOf(kit, request, query.timeout),
-        null,
-      );
-      const held = expectResult(served, "lock_held");
-      answer(request, reply, lock, { owner, token: String(held.token), ttl_ms: held.ttlMs });
-    },
+    (request, reply) => onKeepAlive(kit, forms, request, request.body, reply),
   );
-
-  app.delete(`${route}*`, { config: { docs: docs.release } }, async (request, reply) => {
-    const { lock, query } = named(kit, forms.release, request);
-    if (query.owner === null) {
-      throw new ServiceError("bad_request", "releasing a lock needs ?owner=");
-    }
-    const served = await kit.service.execute(
-      lock,
-      {
-        type: "lock_release",
-        lock,
-        owner: query.owner,
-        token: query.token === null ? null : revisionOf(query.token, "token"),
-      },
-      contextOf(kit, request, query.timeout),
-      null,
-    );
-    expectResult(served, "lock_released");
-    answer(request, reply, lock, { released: true });
-  });
-
-  app.get(`${route}*`, { config: { docs: docs.look } }, async (request, reply) => {
-    const { lock, query } = named(kit, forms.look, request);
-    const { value } = await kit.service.query(
-      lock,
-      { type: "lock", lock },
-      consistencyOf(query.consistency, request.headers),
-      contextOf(kit, request, query.timeout),
-    );
-    if (value.type !== "lock") {
-      throw new InvariantViolation(`a lock query was answered with ${value.type}`);
-    }
-    answer(request, reply, lock, jsonLock(value.lock));
-  });
-
-  app.get("/v1/locks", { config: { docs: docs.list } }, async (request, reply) => {
-    const query = forms.list.parse(splitTarget(request.raw.url ?? "").query);
-    const locks = await listLocks(kit, request, query);
-    sendJson(reply, request.exchange, 200, {
-      locks: locks
-        .slice(0, query.limit)
-        .map(({ name, lock }) => ({ ...jsonKey(name), ...jsonLock(lock) })),
-      more: locks.length > query.limit,
-    });
-  });
+  app.delete(`${route}*`, { config: { docs: docs.release } }, (request, reply) =>
+    onRelease(kit, forms, request, reply),
+  );
+  app.get(`${route}*`, { config: { docs: docs.look } }, (request, reply) =>
+    onLook(kit, forms, request, reply),
+  );
+  app.get("/v1/locks", { config: { docs: docs.list } }, (request, reply) =>
+    onList(kit, forms, request, reply),
+  );
 };
+
+type Forms = ReturnType<typeof lockForms>;
+
+async function onAcquire(
+  kit: RouteKit,
+  forms: Forms,
+  request: FastifyRequest,
+  body: Static<typeof acquireBody>,
+  reply: FastifyReply,
+): Promise<void> {
+  const { lock, query } = named(kit, forms.acquire, request);
+  const { owner, ttl, value = "", encoding = "utf8" } = body;
+  const held = await acquire(kit, request, query.timeout, query.wait, {
+    type: "lock_acquire",
+    lock,
+    owner,
+    value: jsonValueOf({ value, encoding }, "the lock"),
+    ttlMs: durationOf(ttl, "ttl"),
+    wait: query.wait !== null,
+  });
+  answer(request, reply, lock, { owner, token: String(held.token), ttl_ms: held.ttlMs });
+}
+
+async function onKeepAlive(
+  kit: RouteKit,
+  forms: Forms,
+  request: FastifyRequest,
+  body: Static<typeof keepAliveBody>,
+  reply: FastifyReply,
+): Promise<void> {
+  const { lock, query } = named(kit, forms.keepAlive, request);
+  const { owner, token, ttl } = body;
+  const served = await kit.service.execute(
+    lock,
+    {
+      type: "lock_keep_alive",
+      lock,
+      owner,
+      token: revisionOf(token, "token"),
+      ttlMs: durationOf(ttl, "ttl"),
+    },
+    contextOf(kit, request, query.timeout),
+    null,
+  );
+  const held = expectResult(served, "lock_held");
+  answer(request, reply, lock, { owner, token: String(held.token), ttl_ms: held.ttlMs });
+}
+
+async function onRelease(
+  kit: RouteKit,
+  forms: Forms,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const { lock, query } = named(kit, forms.release, request);
+  const { owner, token } = query;
+  if (owner === null) {
+    throw new ServiceError("bad_request", "releasing a lock needs ?owner=");
+  }
+  const served = await kit.service.execute(
+    lock,
+    {
+      type: "lock_release",
+      lock,
+      owner,
+      token: token === null ? null : revisionOf(token, "token"),
+    },
+    contextOf(kit, request, query.timeout),
+    null,
+  );
+  expectResult(served, "lock_released");
+  answer(request, reply, lock, { released: true });
+}
+
+async function onLook(
+  kit: RouteKit,
+  forms: Forms,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const { lock, query } = named(kit, forms.look, request);
+  const { value } = await kit.service.query(
+    lock,
+    { type: "lock", lock },
+    consistencyOf(query.consistency, request.headers),
+    contextOf(kit, request, query.timeout),
+  );
+  if (value.type !== "lock") {
+    throw new InvariantViolation(`a lock query was answered with ${value.type}`);
+  }
+  answer(request, reply, lock, jsonLock(value.lock));
+}
+
+async function onList(
+  kit: RouteKit,
+  forms: Forms,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const query = forms.list.parse(splitTarget(request.raw.url ?? "").query);
+  const locks = await listLocks(kit, request, query);
+  sendJson(reply, request.exchange, 200, {
+    locks: locks
+      .slice(0, query.limit)
+      .map(({ name, lock }) => ({ ...jsonKey(name), ...jsonLock(lock) })),
+    more: locks.length > query.limit,
+  });
+}
 
 /** Query forms of the routes of locks. */
 export function lockForms(kit: RouteKit) {

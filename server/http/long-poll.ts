@@ -4,6 +4,7 @@ import type { Served } from "./service.ts";
 
 type GetResult = Extract<QueryResult, { type: "get" }>;
 
+/** A read that waits for news. */
 export interface LongPoll {
   readonly kit: RouteKit;
   readonly key: Uint8Array;

@@ -3,6 +3,7 @@ import { InvariantViolation } from "../../cluster/assert.ts";
 import type { ScanItem } from "../../storage/queries.ts";
 import type { Consistency, KeyValueService, RequestContext } from "./service.ts";
 
+/** The range, and how it is to be read. */
 export interface MergedScanOptions {
   readonly service: KeyValueService;
   readonly start: Uint8Array;

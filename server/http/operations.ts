@@ -25,8 +25,8 @@ export const valueMembers = {
   encoding: Type.Optional(Type.Union([Type.Literal("utf8"), Type.Literal("base64")])),
 };
 
-export const getSchema = Type.Object({ op: Type.Literal("get"), ...keyMembers }, strict);
-export const putSchema = Type.Object(
+const getSchema = Type.Object({ op: Type.Literal("get"), ...keyMembers }, strict);
+const putSchema = Type.Object(
   {
     op: Type.Literal("put"),
     ...keyMembers,
@@ -37,7 +37,7 @@ export const putSchema = Type.Object(
   },
   strict,
 );
-export const deleteSchema = Type.Object(
+const deleteSchema = Type.Object(
   { op: Type.Literal("delete"), ...keyMembers, ...conditionMembers },
   strict,
 );
@@ -51,6 +51,7 @@ export const operationSchema = Type.Unsafe<
   required: ["op"],
   oneOf: [getSchema, putSchema, deleteSchema],
 });
+/** The same as a type. */
 export type JsonOperation = Static<typeof operationSchema>;
 
 /** An operation as the state machine takes it. */

@@ -18,6 +18,12 @@ export function commonHeaders(exchange: Exchange): HeaderList {
 }
 
 /**
+ * Node sends the head and a body of bytes in two parts, but the head and a body of text in one, which the kernel takes faster. Latin-1
+ * keeps every byte. For large bodies the copy costs more than it saves.
+ */
+const oneWriteBytesMax = 8 * 1024;
+
+/**
  * Sends a whole answer past Fastify's own machinery, which costs more than the answer itself. `body` null: nothing to send, as for HEAD
  * and 304.
  */
@@ -29,7 +35,14 @@ export function sendRaw(
 ): void {
   reply.hijack();
   reply.raw.writeHead(status, headers);
-  reply.raw.end(body ?? undefined);
+  if (body === null) {
+    reply.raw.end();
+  } else if (body.length > oneWriteBytesMax) {
+    reply.raw.end(body);
+  } else {
+    const buffer = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+    reply.raw.end(buffer.toString("latin1"), "latin1");
+  }
 }
 
 /** Sends a small JSON document. */

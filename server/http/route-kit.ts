@@ -31,6 +31,7 @@ export interface RouteDocs {
   readonly responses: Readonly<Record<number, ResponseDocs>>;
 }
 
+/** What the description says of one status. */
 export interface ResponseDocs {
   readonly description: string;
   /** Schema by content type; none: no content. */
