@@ -54,7 +54,7 @@ async function runMany(range: string, workers: number | undefined): Promise<void
   console.log(
     `seeds ${first}-${last}: ${summary.seeds} runs in ${seconds(startedMs)} s, ${summary.failures.length} failed; ` +
       `operations: ${done} done, ${failed} refused, ${unknown} unknown; ` +
-      `${summary.events} events; ${summary.undecided} histories undecided`,
+      `${summary.watched} changes watched; ${summary.events} events; ${summary.undecided} histories undecided`,
   );
   console.log(`faults: ${faults.join(", ")}`);
   if (summary.failures.length > 0) {

@@ -18,12 +18,13 @@ describe("Whole nodes in simulation", () => {
   test("keep what they promise, whatever fails", async (context) => {
     const last = first + count - 1;
     context.diagnostic(`seeds ${first} to ${last}; SEED=n runs one, SEEDS=n that many`);
-    const { failures, seeds, operations } = await sweep({ first, last });
+    const { failures, seeds, operations, watched } = await sweep({ first, last });
     const [failure] = failures;
     const text = failure && `seed ${failure.seed}: ${failure.failure}\n${failure.tail.join("\n")}`;
     assert.equal(failures.length, 0, text);
     assert.equal(seeds, count);
     assert.ok(operations.done > 50 * count, `${operations.done} operations were answered`);
     assert.ok(operations.unknown < operations.done / 5, `${operations.unknown} are unknown`);
+    assert.ok(watched > 20 * count, `${watched} changes were watched`);
   });
 });

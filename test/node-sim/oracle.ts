@@ -1,5 +1,7 @@
 import type { NodeId, ShardId } from "../../cluster/types.ts";
 import type { ShardChanges } from "../../server/watch-hub.ts";
+import type { ChangeEvent } from "../../storage/commands.ts";
+import type { Change } from "../checkers/watches.ts";
 import { Violation } from "./failure.ts";
 import type { Machine } from "./machine.ts";
 import { text } from "./operations.ts";
@@ -10,7 +12,7 @@ import { text } from "./operations.ts";
  */
 export class Oracle {
   /** What each entry changed, by shard and index. */
-  readonly changes = new Map<number, Map<number, string>>();
+  readonly changes = new Map<number, Map<number, readonly Change[]>>();
   readonly #digests = new Map<string, string>();
   readonly #leaders = new Map<string, NodeId>();
   readonly #committed = new Map<string, number>();
@@ -18,22 +20,15 @@ export class Oracle {
   readonly #valuesAt = new Map<string, string>();
 
   applied(node: NodeId, { shard, index, events }: ShardChanges): void {
-    const what = events
-      .map(({ kind, key, record, revision }) => {
-        const value = record === null ? "" : `=${text(record.value)}`;
-        return `${kind} ${text(key)}${value}@${revision}`;
-      })
-      .join(";");
-    const known = this.changes.get(shard) ?? new Map<number, string>();
+    const known = this.changes.get(shard) ?? new Map<number, readonly Change[]>();
     this.changes.set(shard, known);
+    const changes = events.map((event) => ({ key: text(event.key), text: describeChange(event) }));
     const before = known.get(index);
-    if (before !== undefined && before !== what) {
-      throw new Violation(
-        "same-changes",
-        `shard ${shard} at ${index}: ${node} did "${what}", another "${before}"`,
-      );
+    const [now, then] = [changes, before ?? changes].map((each) => JSON.stringify(each));
+    if (now !== then) {
+      throw new Violation("same-changes", `${shard}/${index}: ${node} did ${now}, another ${then}`);
     }
-    known.set(index, what);
+    known.set(index, changes);
     if (before === undefined) {
       this.#noteValues(shard, index, events);
     }
@@ -86,4 +81,10 @@ export class Oracle {
       this.#valuesAt.set(place, `${shard}/${index}`);
     }
   }
+}
+
+/** A change in one line, without what was there before. */
+export function describeChange({ kind, key, record, revision }: ChangeEvent): string {
+  const value = record === null ? "" : `=${text(record.value)}`;
+  return `${kind} ${text(key)}${value}@${revision}`;
 }

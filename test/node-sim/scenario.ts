@@ -50,6 +50,7 @@ export interface Scenario {
   readonly faultEveryMs: number;
   readonly weights: Readonly<Record<FaultKind, number>>;
   readonly clients: ClientScenario;
+  readonly watchers: number;
 }
 
 export interface NetworkScenario {
@@ -106,6 +107,7 @@ export function drawScenario(seed: number): Scenario {
       weights: drawWork(random),
       usesLeases: random.chance(0.5),
     },
+    watchers: random.between(0, 3),
   };
 }
 

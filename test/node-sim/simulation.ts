@@ -5,6 +5,7 @@ import { kvModel } from "../checkers/kv-model.ts";
 import { checkLinearizable } from "../checkers/linearizability.ts";
 import { checkLocks } from "../checkers/locks.ts";
 import { checkMortals } from "../checkers/ttl.ts";
+import { checkWatches } from "../checkers/watches.ts";
 import { Prng } from "../sim/prng.ts";
 import { Asking } from "./asking.ts";
 import { Client } from "./clients.ts";
@@ -18,6 +19,7 @@ import { Oracle } from "./oracle.ts";
 import type { Scenario } from "./scenario.ts";
 import { Trace } from "./trace.ts";
 import { VirtualTime } from "./virtual-time.ts";
+import { watchedPrefixes, Watcher } from "./watcher.ts";
 
 /** How a run ended. */
 export interface Report {
@@ -34,6 +36,8 @@ export interface Report {
   readonly faults: ReadonlyMap<string, number>;
   /** Keys whose history was too hard to decide. */
   readonly undecided: number;
+  /** Changes that watchers saw. */
+  readonly watched: number;
 }
 
 /** After healing, every shard must take a write within this. */
@@ -53,6 +57,7 @@ export class Simulation {
   readonly #asking: Asking;
   readonly #nemesis: Nemesis;
   readonly #clients: readonly Client[];
+  readonly #watchers: readonly Watcher[];
   #failure: Violation | null = null;
   #undecided = 0;
 
@@ -99,6 +104,24 @@ export class Simulation {
         note: (what) => this.#note(what),
       });
     });
+    this.#watchers = Array.from({ length: scenario.watchers }, (_, at) => {
+      const draw = random.fork();
+      const prefix = draw.pick(watchedPrefixes);
+      return new Watcher({
+        name: `w${at + 1}`,
+        prefix,
+        isExact: /\d$/.test(prefix),
+        time,
+        random: draw,
+        machines: this.#machines,
+        note: (what) => this.#note(what),
+      });
+    });
+  }
+
+  /** Changes that watchers saw: a simulation in which they see none shows nothing about them. */
+  get #watchedCount(): number {
+    return this.#watchers.flatMap((watcher) => watcher.spans.flatMap(({ seen }) => seen)).length;
   }
 
   /** Lives through it all. Never rejects for what the cluster did wrong: the report tells. */
@@ -123,6 +146,7 @@ export class Simulation {
       operations: this.#history.counts,
       faults: this.#nemesis.counts,
       undecided: this.#undecided,
+      watched: this.#watchedCount,
     };
   }
 
@@ -131,6 +155,7 @@ export class Simulation {
     this.#look();
     this.#machines.forEach((machine) => void machine.start());
     this.#clients.forEach((client) => client.start());
+    this.#watchers.forEach((watcher) => watcher.start());
     await this.#pass(1500);
     this.#nemesis.start();
     await this.#pass(faultMs);
@@ -141,6 +166,7 @@ export class Simulation {
     await this.#within(20_000, clientsDone, "clients-end");
     await this.#checkAgreement();
     await this.#readAll();
+    this.#watchers.forEach((watcher) => watcher.stop());
     this.#check();
   }
 
@@ -277,6 +303,12 @@ export class Simulation {
     const [mortal] = checkMortals(mortals, this.#scenario.drift);
     if (mortal !== undefined) {
       throw new Violation("ttl", mortal);
+    }
+    for (const { spans } of this.#watchers) {
+      const [missed] = checkWatches(this.#oracle.changes, spans);
+      if (missed !== undefined) {
+        throw new Violation("watches", missed);
+      }
     }
   }
 

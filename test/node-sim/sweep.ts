@@ -14,6 +14,7 @@ export interface SeedResult {
   readonly failed: number;
   readonly unknown: number;
   readonly undecided: number;
+  readonly watched: number;
   readonly faults: Readonly<Record<string, number>>;
 }
 
@@ -33,6 +34,7 @@ export interface SweepSummary {
   readonly events: number;
   readonly operations: { readonly done: number; readonly failed: number; readonly unknown: number };
   readonly undecided: number;
+  readonly watched: number;
   readonly faults: ReadonlyMap<string, number>;
 }
 
@@ -65,7 +67,7 @@ export async function runSeed(
 }
 
 function resultOf(report: Report): SeedResult {
-  const { failure, tail, events, operations, undecided, faults, scenario } = report;
+  const { failure, tail, events, operations, undecided, watched, faults, scenario } = report;
   return {
     seed: scenario.seed,
     failure: failure === null ? null : (failure.stack ?? failure.message),
@@ -73,6 +75,7 @@ function resultOf(report: Report): SeedResult {
     events,
     ...operations,
     undecided,
+    watched,
     faults: Object.fromEntries(faults),
   };
 }
@@ -126,6 +129,7 @@ function summaryOf(results: readonly SeedResult[]): SweepSummary {
     events: results.reduce((sum, { events }) => sum + events, 0),
     operations,
     undecided: results.reduce((sum, { undecided }) => sum + undecided, 0),
+    watched: results.reduce((sum, { watched }) => sum + watched, 0),
     faults,
   };
 }
