@@ -48,8 +48,13 @@ async function main(): Promise<number> {
   const width = Math.max(...chosen.map((name) => name.length));
   let missed = 0;
   console.log(`${"planted bug".padEnd(width)}  seed  broken invariant`);
+  const mutations: Mutation[] = [];
   for (const name of chosen) {
     const mutation = parseMutation(name, await readFile(join(folder, name), "utf8"));
+    await plant(mutation, root, false);
+    mutations.push(mutation);
+  }
+  for (const mutation of mutations) {
     const finding = await simulateWith(mutation);
     const isFound = finding !== null && finding.invariant !== null;
     missed += isFound ? 0 : 1;
@@ -71,18 +76,23 @@ async function simulateWith(mutation: Mutation): Promise<Finding | null> {
     for (const part of ["package.json", "cluster", "test/sim", "scripts/simulate.ts"]) {
       await cp(join(root, part), join(copy, part), { recursive: true });
     }
-    for (const { file, find, replace } of mutation.patches) {
-      const path = join(copy, file);
-      await writeFile(
-        path,
-        replaceOnce(mutation.name, await readFile(path, "utf8"), find, replace),
-      );
-    }
+    await plant(mutation, copy, true);
     const output = await runSimulator(copy);
     const line = output.split("\n").find((each) => each.startsWith("{"));
     return line === undefined ? null : parseFinding(line);
   } finally {
     await rm(copy, { recursive: true, force: true });
+  }
+}
+
+/** Applies the patches below `directory`, or only checks that each of them fits. */
+async function plant(mutation: Mutation, directory: string, mayWrite: boolean): Promise<void> {
+  for (const { file, find, replace } of mutation.patches) {
+    const path = join(directory, file);
+    const text = replaceOnce(mutation.name, await readFile(path, "utf8"), find, replace);
+    if (mayWrite) {
+      await writeFile(path, text);
+    }
   }
 }
 

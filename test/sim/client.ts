@@ -62,7 +62,7 @@ export class Client {
   }
 
   /** Begins a linearizable read. `floor` is what clients had seen when it was sent. */
-  read(raft: Raft, floor: number): void {
+  read(raft: Pick<Raft, "readIndex">, floor: number): void {
     const context = this.#numbers.next++;
     this.#questions.set(context, floor);
     raft.readIndex(context);

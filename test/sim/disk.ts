@@ -107,15 +107,21 @@ export class Disk {
     this.applied = { ...this.applied, configuration: asLearner(members, this.id) };
   }
 
-  /** The data directory is lost. Whoever creates it again knows that much: the replica is quarantined. */
-  wipe(members: Configuration): void {
+  /**
+   * The log is lost, by a hole that opening has found (`isTotal` false), or with it the whole data directory. Whoever opens or creates it
+   * knows that much: the replica is quarantined.
+   */
+  wipe(members: Configuration, isTotal: boolean): void {
     if (!this.isQuarantined) {
       this.#lost = new Disk(this.id, noMembers);
       this.#lost.compactedIndex = this.compactedIndex;
       this.#lost.compactedTerm = this.compactedTerm;
       this.#lost.entries = this.entries;
     }
-    this.hardState = { term: Term(0), vote: null, commit: LogIndex(0) };
+    const { term, vote } = this.hardState;
+    this.hardState = isTotal
+      ? { term: Term(0), vote: null, commit: LogIndex(0) }
+      : { term, vote, commit: LogIndex(0) };
     this.compactedIndex = LogIndex(0);
     this.compactedTerm = Term(0);
     this.entries = [];

@@ -2,6 +2,7 @@ import { nextConfiguration } from "../../cluster/multiraft/supervisor.ts";
 import type { Raft } from "../../cluster/raft/raft.ts";
 import type { ConfChange } from "../../cluster/raft/ready.ts";
 import type { NodeId } from "../../cluster/types.ts";
+import { haveHealthyMajority } from "./members-in-play.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -77,7 +78,7 @@ export class Housekeeping {
     const { voters, learners } = status.configuration;
     const desired = this.#desired ?? { voters, learners };
     const change = nextConfiguration(status, desired);
-    if (change !== null) {
+    if (change !== null && haveHealthyMajority(around, change.voters)) {
       const result = raft.proposeConfChange(change);
       around.trace?.(`${node.id} changes members to ${JSON.stringify(change)}: ${result.type}`);
       around.statistics.changes += result.type === "accepted" ? 1 : 0;

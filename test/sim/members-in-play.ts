@@ -39,3 +39,14 @@ export function healthyQuorumIsLeft(
 ): boolean {
   return configurationsInPlay(around).every((configuration) => isQuorum(configuration, isThere));
 }
+
+/**
+ * Whether more than half of `voters` have their disk. No group survives the loss of more; whoever changes members may not know yet that
+ * a disk is lost, so the world sees to it.
+ */
+export function haveHealthyMajority(around: Surroundings, voters: readonly NodeId[]): boolean {
+  return isQuorum(
+    { voters, votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false },
+    (id) => around.nodes.get(id)?.disk.isQuarantined === false,
+  );
+}

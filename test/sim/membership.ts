@@ -1,5 +1,5 @@
-import type { Configuration, NodeId } from "../../cluster/types.ts";
-import { isQuorum } from "./quorums.ts";
+import type { NodeId } from "../../cluster/types.ts";
+import { haveHealthyMajority } from "./members-in-play.ts";
 import type { Prng } from "./prng.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -27,6 +27,9 @@ export class Membership {
         housekeeping.want(target);
         continue;
       }
+      if (!leader.isRunning) {
+        continue;
+      }
       leader.serve((raft) => {
         const result = raft.proposeConfChange(target);
         trace?.(
@@ -50,15 +53,7 @@ export class Membership {
       : this.#random.sample(mayVote, size);
     const rest = ids.filter((id) => !voters.includes(id));
     const learners = this.#random.sample(rest, this.#random.between(0, Math.min(2, rest.length)));
-    const isHealthy = (id: NodeId): boolean => nodes.get(id)?.disk.isQuarantined === false;
-    const configuration: Configuration = {
-      voters,
-      votersOutgoing: [],
-      learners,
-      learnersNext: [],
-      autoLeave: false,
-    };
-    return isQuorum(configuration, isHealthy) ? { voters, learners } : null;
+    return haveHealthyMajority(this.#around, voters) ? { voters, learners } : null;
   }
 
   /** One in, one out, or only one of them. */

@@ -166,13 +166,13 @@ export class Nemesis {
     if (!isBearable) {
       return;
     }
-    this.#around.trace?.(`${node.id} loses its disk`);
+    this.#around.trace?.(`${node.id} loses its log`);
     this.#around.statistics.wipes += 1;
     if (node.isUp) {
       node.crash();
       this.#tellOthers(node, "gone");
     }
-    node.disk.wipe(this.#around.ledger.configuration);
+    node.disk.wipe(this.#around.ledger.configuration, this.#random.chance(0.6));
     this.#around.network.drop(node.id);
     this.#restartLater(node);
   }

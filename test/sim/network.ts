@@ -60,9 +60,13 @@ export class Network {
     this.#isHealed = true;
   }
 
-  /** Loses all that is on its way from a node: nobody hears any more what it said before it lost its disk. */
-  drop(from: NodeId): void {
-    this.#dropped.set(from, (this.#dropped.get(from) ?? 0) + 1);
+  /** Loses all that is on its way from and to a node: its old connections are gone, see the caveats in cluster/raft/README.md. */
+  drop(node: NodeId): void {
+    this.#dropped.set(node, this.#dropsOf(node) + 1);
+  }
+
+  #dropsOf(node: NodeId): number {
+    return this.#dropped.get(node) ?? 0;
   }
 
   send(message: Message): void {
@@ -83,9 +87,9 @@ export class Network {
 
   #transmit(message: Message): void {
     const { from, to } = message;
-    const dropped = this.#dropped.get(from);
+    const drops = this.#dropsOf(from) + this.#dropsOf(to);
     this.#schedule.after(this.#delay(message), () => {
-      if (this.isCut(from, to) || this.#dropped.get(from) !== dropped) {
+      if (this.isCut(from, to) || drops !== this.#dropsOf(from) + this.#dropsOf(to)) {
         this.lost += 1;
       } else {
         this.delivered += 1;
@@ -98,7 +102,7 @@ export class Network {
   #delay(message: Message): number {
     const { delayMax, slowRate, slowMax, isOrdered } = this.#scenario;
     if (this.#isHealed) {
-      return this.#random.between(1, 20);
+      return this.#random.between(1, 5);
     }
     const isSlow = slowRate > 0 && this.#random.chance(slowRate);
     const delay = this.#random.between(1, isSlow ? slowMax : delayMax);

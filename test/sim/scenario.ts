@@ -172,7 +172,7 @@ function drawRaft(random: Prng): Scenario["raft"] {
     inflightMessagesMax: random.pick([1, 2, 4, 16]),
     inflightBytesMax: random.pick([64, 512, 8192]),
     appendBytesMax: random.pick([16, 200, 2000]),
-    uncommittedBytesMax: random.pick([300, 2000, 20_000]),
+    uncommittedBytesMax: random.pick([300, 2000, 8000]),
     pendingReadsMax: random.pick([2, 8, 64]),
     leaseMarginTicks: random.between(3, 4),
   };

@@ -366,7 +366,7 @@ export class SimNode {
   #whenWritten(mustSync: boolean, done: () => void): void {
     const { syncMax, slowRate, slowMax } = this.#around.scenario.disk;
     const isSlow = !this.isHealed && this.#random.chance(slowRate);
-    const sync = this.#random.between(1, isSlow ? slowMax : syncMax);
+    const sync = this.#random.between(1, this.isHealed ? 5 : isSlow ? slowMax : syncMax);
     const { incarnation } = this;
     this.#around.schedule.after(mustSync ? sync : this.#random.between(0, 2), () => {
       if (this.incarnation !== incarnation || this.raft === null) {
