@@ -8,6 +8,7 @@ import {
 import type { Log } from "./log.ts";
 import type { Router } from "./router.ts";
 
+/** What the announcer looks at, and through whom it speaks. */
 export interface AnnouncerOptions {
   readonly router: Router;
   readonly log: Log;

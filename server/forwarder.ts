@@ -10,6 +10,7 @@ export type ForwardOutcome =
       readonly reason: "timeout" | "disconnected" | "superseded" | "stopped";
     };
 
+/** One request to another node; `timeoutMs` from now. */
 export interface ForwardCall {
   readonly shard: ShardId;
   readonly kind: ForwardRequest["kind"];

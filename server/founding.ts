@@ -14,6 +14,7 @@ export interface Membership {
   readonly isFounder: boolean;
 }
 
+/** What a node with an empty directory knows, and how it asks the others. */
 export interface FoundingOptions {
   readonly own: Hello;
   /** Peer addresses of all initial nodes, the own one included. */

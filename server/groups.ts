@@ -15,6 +15,7 @@ import type { WatchHub } from "./watch-hub.ts";
 
 const MiB = 1024 * 1024;
 
+/** The disk, the network and the clock that the groups run on. */
 export interface GroupsOptions {
   readonly config: Config;
   readonly database: Database;

@@ -5,6 +5,7 @@ export interface HealthSource {
   health(): HealthSnapshot;
 }
 
+/** What health is judged from. */
 export interface HealthSnapshot {
   readonly nodeId: NodeId;
   /** Why the store stopped taking writes; null while it works. */
@@ -43,6 +44,7 @@ export interface HealthReport {
   readonly checks: readonly HealthCheck[];
 }
 
+/** One thing that was looked at. */
 export interface HealthCheck {
   readonly name: string;
   readonly ok: boolean;

@@ -7,6 +7,7 @@ import { bestSuccessor, betterLeader, nextConfiguration } from "./supervisor.ts"
 /** Commands that one replica may propose for itself per tick: expirations, checkpoints. */
 const dueCommandsMax = 256;
 
+/** What housekeeping looks after, and how it makes itself heard. */
 export interface HousekeepingHost {
   readonly options: MultiRaftOptions;
   readonly peers: Peers;

@@ -10,6 +10,7 @@ export type ProposalOutcome =
   | { readonly type: "dropped" }
   | { readonly type: "unknown" };
 
+/** Called once, with what became of a command. Must not throw. */
 export type ProposalDone = (outcome: ProposalOutcome) => void;
 
 /** Told at which index the command stands in the log, once it does: for those who follow its way. */
@@ -26,6 +27,7 @@ export interface CommandGroup {
   readonly done: readonly ProposalDone[];
 }
 
+/** Bounds of one shard's queue and of one entry. */
 export interface ProposalLimits {
   readonly queuedCommandsMax: number;
   readonly queuedBytesMax: number;

@@ -3,6 +3,7 @@ import type { LogIndex } from "../types.ts";
 
 /** `ready`: the local state may be read now. `refused`: no leader could confirm it; nothing was read. */
 export type ReadOutcome = "ready" | "refused";
+/** Called once, when a read may be done or will not be. Must not throw. */
 export type ReadDone = (outcome: ReadOutcome) => void;
 
 /**

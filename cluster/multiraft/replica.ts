@@ -17,6 +17,7 @@ export interface PumpResult {
   readonly didWork: boolean;
 }
 
+/** What a replica is made from: what the disk knew, and the machine that its log is applied to. */
 export interface ReplicaOptions {
   readonly shard: ShardId;
   readonly raft: RaftOptions;

@@ -4,6 +4,7 @@ import type { MultiRaftEvents, MultiRaftLimits } from "./options.ts";
 import type { Replica } from "./replica.ts";
 import type { SnapshotHeader, Transport } from "./transport.ts";
 
+/** The node around the transfers: who holds a shard here, how bytes travel, whom to wake when they have arrived. */
 export interface SnapshotHost {
   readonly nodeId: NodeId;
   readonly transport: Transport;

@@ -52,6 +52,7 @@ export interface SnapshotReader {
   close(): Promise<void>;
 }
 
+/** Takes in the bytes of a snapshot. Nothing of it is visible, or survives a crash, before it is installed. */
 export interface SnapshotWriter {
   /** Adds the next chunk; chunk boundaries mean nothing. Rejects with a typed error when the bytes are not a snapshot of this shard. */
   write(chunk: Uint8Array): Promise<void>;

@@ -45,6 +45,7 @@ export interface TurnBatch {
   write(sync: boolean): Promise<void>;
 }
 
+/** One shard as the disk had it, checked. */
 export interface RecoveredShard {
   readonly shard: ShardId;
   readonly hardState: HardState;

@@ -27,6 +27,7 @@ export interface Transport {
   status(): ReadonlyMap<NodeId, PeerStatus>;
 }
 
+/** What a transport tells its host. Called on the event loop, one at a time; must not throw. */
 export interface TransportHandlers {
   onFrame(from: NodeId, frame: Frame): void;
   /** Resolves when the snapshot is staged; a rejection is told to the sender. */
@@ -45,6 +46,7 @@ export interface TransportHandlers {
   onHello(theirs: Hello): Hello;
 }
 
+/** Another node and where it listens. */
 export interface Peer {
   readonly id: NodeId;
   /** `host:port` of the peer's gRPC listener. Names are resolved anew at each connection attempt. */
@@ -80,6 +82,7 @@ export interface Frame {
   readonly echoMs: number;
 }
 
+/** A Raft message and the group that it belongs to. */
 export interface ShardMessage {
   readonly shard: ShardId;
   readonly message: Message;
@@ -104,6 +107,7 @@ export interface ForwardRequest {
   readonly trace: string;
 }
 
+/** What came of a request, in the answering node's words. */
 export interface ForwardResponse {
   readonly id: number;
   /**
@@ -118,6 +122,7 @@ export interface ForwardResponse {
   readonly revision: Revision;
 }
 
+/** Says whose snapshot follows and what it stands for. */
 export interface SnapshotHeader {
   readonly shard: ShardId;
   /** The leader's term: a receiver that knows a newer one refuses. */
@@ -125,6 +130,7 @@ export interface SnapshotHeader {
   readonly snapshot: SnapshotMetadata;
 }
 
+/** One connection in numbers that only grow while the process lives, and its present state. */
 export interface PeerStatus {
   readonly address: string;
   readonly isConnected: boolean;

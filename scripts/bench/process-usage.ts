@@ -10,6 +10,7 @@ export interface Usage {
 /** Linux counts processor time in hundredths of a second. */
 const ticksPerSecond = 100;
 
+/** Reads what Linux counts for these processes since they began. Throws when one of them has ended. */
 export function usageOf(pids: readonly number[]): Usage {
   let cpuSeconds = 0;
   let maxRssMiB = 0;

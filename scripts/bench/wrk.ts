@@ -8,6 +8,7 @@ export type Workload = "write" | "read" | "mixed";
 /** Which API the load speaks. */
 export type Dialect = "flotilla" | "etcd";
 
+/** One measurement: who is asked what, by how many connections, for how long. */
 export interface LoadOptions {
   readonly dialect: Dialect;
   readonly workload: Workload;
@@ -20,6 +21,7 @@ export interface LoadOptions {
   readonly directory: string;
 }
 
+/** What wrk saw; times in milliseconds. */
 export interface LoadResult {
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
@@ -30,6 +32,7 @@ export interface LoadResult {
   readonly errors: number;
 }
 
+/** Whether the load generator is installed. */
 export function hasWrk(): boolean {
   return spawnSync("wrk", ["--version"]).error === undefined;
 }

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 /** The entry of a node process, as it runs from the sources. */
 const mainFile = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
 
+/** How many nodes, where they listen and keep their data, and who is told what they print. */
 export interface LocalClusterOptions {
   readonly nodes: number;
   readonly shards: number;
@@ -217,6 +218,7 @@ export interface ClusterFile {
   readonly nodes: readonly { id: string; pid: number | null; http: string; peer: string }[];
 }
 
+/** Reads what a running local cluster says of itself. Rejects when there is none. */
 export async function readClusterFile(dataDirectory: string): Promise<ClusterFile> {
   return JSON.parse(await readFile(join(dataDirectory, "cluster.json"), "utf8")) as ClusterFile;
 }

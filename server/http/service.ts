@@ -44,6 +44,7 @@ export interface KeyValueService {
   leaderAddress(shard: ShardId): string | null;
 }
 
+/** What travels with a request from HTTP down to the replica that serves it. */
 export interface RequestContext {
   readonly requestId: string;
   /** Monotonic milliseconds (performance.now) after which the answer is worth nothing. */
@@ -56,6 +57,7 @@ export interface RequestContext {
   readonly timings: Map<string, number>;
 }
 
+/** How new an answer must be; see the API reference. */
 export type Consistency =
   | { readonly type: "linearizable" }
   | { readonly type: "lease" }
@@ -63,6 +65,7 @@ export type Consistency =
   /** At least as new as what this client has seen. */
   | { readonly type: "session"; readonly revisions: ReadonlyMap<ShardId, Revision> };
 
+/** An answer and where it comes from. */
 export interface Served<T> {
   readonly value: T;
   readonly shard: ShardId;
@@ -71,6 +74,7 @@ export interface Served<T> {
   readonly stalenessMs: number;
 }
 
+/** What somebody wants to be told of, and from where on. */
 export interface WatchRequest {
   readonly prefix: Uint8Array;
   /** Exactly this key instead of a prefix. */
@@ -124,6 +128,7 @@ export interface ClusterView {
   readonly shards: readonly ShardView[];
 }
 
+/** One member of the cluster, as this node sees it. */
 export interface NodeView {
   readonly id: NodeId;
   readonly httpAddress: string;
@@ -134,6 +139,7 @@ export interface NodeView {
   readonly roundTripMs: number | null;
 }
 
+/** One shard, as this node sees it. */
 export interface ShardView {
   readonly id: ShardId;
   readonly leader: NodeId | null;
