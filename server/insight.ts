@@ -10,6 +10,7 @@ import type { ShardObserver } from "./shard-observer.ts";
 import { type SlowRequest, SlowRequests } from "./slow-requests.ts";
 import { parseTraceparent } from "./trace-context.ts";
 
+/** The parts of a node that know something worth telling. */
 export interface InsightOptions {
   readonly config: Config;
   readonly log: Log;

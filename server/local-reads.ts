@@ -8,6 +8,7 @@ import type { Consistency } from "./http/service.ts";
 import type { Timers } from "./timers.ts";
 import type { WorkObserver } from "./work-observer.ts";
 
+/** The groups and states of this node, and its clock. */
 export interface LocalReadsOptions {
   readonly multiRaft: MultiRaft;
   readonly machine: (shard: ShardId) => KvStateMachine | null;

@@ -6,6 +6,7 @@ import { Ring } from "../cluster/sharding/ring.ts";
 import { metaShard, type Configuration, type NodeId, type ShardId } from "../cluster/types.ts";
 import type { Router } from "./router.ts";
 
+/** What a new map changes on this node. */
 export interface MapFollowerOptions {
   readonly nodeId: NodeId;
   readonly multiRaft: MultiRaft;

@@ -42,6 +42,7 @@ export interface ShardSnapshot {
   readonly matchIndexes: ReadonlyMap<NodeId, number>;
 }
 
+/** A replica's part in its group at the moment. */
 export type ReplicaRole = "leader" | "follower" | "candidate" | "preCandidate" | "learner";
 
 /** One other node. */

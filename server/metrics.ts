@@ -46,6 +46,7 @@ export class Metrics {
   }
 }
 
+/** Prometheus' own types. */
 export type MetricType = "counter" | "gauge" | "histogram";
 
 /** What there is to know of a metric without its values. */
@@ -56,6 +57,7 @@ export interface MetricDefinition {
   readonly labels: readonly string[];
 }
 
+/** Every instrument by its name in the code. */
 export type Instruments = ReturnType<typeof declareAll>;
 
 /** Values of a metric's labels. */
@@ -74,6 +76,7 @@ export interface Gauge<Name extends string> {
   reset(): void;
 }
 
+/** Counts observations in buckets. */
 export interface Histogram<Name extends string> {
   observe(labels: Labels<Name>, value: number): void;
 }
@@ -83,10 +86,12 @@ export interface PlainHistogram {
   observe(value: number): void;
 }
 
+/** A counter without labels. */
 export interface PlainCounter {
   inc(by: number): void;
 }
 
+/** A gauge without labels. */
 export interface PlainGauge {
   set(value: number): void;
   inc(by: number): void;

@@ -16,6 +16,7 @@ import type {
   ShardSnapshot,
 } from "./metrics-source.ts";
 
+/** The parts of a running node that are looked at. */
 export interface ObservationOptions {
   readonly nodeId: NodeId;
   readonly dataDirectory: string;

@@ -53,6 +53,7 @@ export class OtlpExporter {
   }
 }
 
+/** Who exports, and who is told how it went. */
 export interface OtlpExporterOptions {
   readonly nodeId: string;
   readonly version: string;

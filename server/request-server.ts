@@ -13,6 +13,7 @@ import type { LeaderWatch } from "./leader-watch.ts";
 import type { LocalReads } from "./local-reads.ts";
 import type { WorkObserver } from "./work-observer.ts";
 
+/** What it takes to serve other nodes' requests. */
 export interface RequestServerOptions {
   readonly multiRaft: MultiRaft;
   readonly localReads: LocalReads;

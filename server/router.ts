@@ -28,6 +28,7 @@ export interface RoutingTable {
   readonly members: ReadonlyMap<ShardId, readonly NodeId[]>;
 }
 
+/** The ways that a request may take, and who knows which is open. */
 export interface RouterOptions {
   readonly nodeId: NodeId;
   readonly multiRaft: MultiRaft;

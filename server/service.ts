@@ -15,6 +15,7 @@ import type { MapFollower } from "./map-follower.ts";
 import type { Observation } from "./observation.ts";
 import type { Router } from "./router.ts";
 
+/** The parts of a node behind its one face. */
 export interface ServiceParts {
   readonly router: Router;
   readonly leaders: LeaderWatch;

@@ -1,5 +1,6 @@
 import type { Timer, Timers } from "./timers.ts";
 
+/** How long a tick is, and who is told of it. */
 export interface TickerOptions {
   readonly intervalMs: number;
   /** Monotonic milliseconds. */

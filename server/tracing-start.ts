@@ -7,6 +7,7 @@ export interface Tracing {
   stop(): Promise<void>;
 }
 
+/** Who is traced, how often, and who is told of the exports. */
 export interface TracingOptions {
   readonly nodeId: string;
   readonly version: string;

@@ -22,6 +22,7 @@ export interface FinishedSpan {
   readonly error: string | null;
 }
 
+/** Where spans go, how many requests are traced, and where time and chance come from. */
 export interface TracerOptions {
   /** Takes finished spans, without waiting. */
   readonly export: (span: FinishedSpan) => void;

@@ -31,6 +31,7 @@ export interface WatchAccess {
   pause(shard: ShardId): Promise<void>;
 }
 
+/** The node's parts that a watch reads from. */
 export interface NodeWatchAccessOptions {
   readonly nodeId: NodeId;
   readonly router: Router;

@@ -13,6 +13,7 @@ import {
 import { decodeAnswer, encodePoll, type WatchAnswer } from "./watch-codec.ts";
 import { firstPosition, indexNeeded, positionAt } from "./watch-positions.ts";
 
+/** One shard's part of a watch: from where on, and what passes. */
 export interface ShardFeedOptions {
   readonly shard: ShardId;
   readonly wanted: Wanted;

@@ -6,10 +6,12 @@ export type WatchFilter =
   | { readonly type: "key"; readonly key: Uint8Array }
   | { readonly type: "prefix"; readonly prefix: Uint8Array };
 
+/** The filter that a watch request asks for. */
 export function filterOf({ key, prefix }: Pick<WatchRequest, "key" | "prefix">): WatchFilter {
   return key === null ? { type: "prefix", prefix } : { type: "key", key };
 }
 
+/** Whether the watcher wants to hear of this key. */
 export function matches(filter: WatchFilter, key: Uint8Array): boolean {
   return filter.type === "key"
     ? filter.key.length === key.length && startsWith(key, filter.key)

@@ -7,6 +7,7 @@ import type { WatchFilter } from "./watch-filter.ts";
 import type { WatchHub } from "./watch-hub.ts";
 import { indexNeeded, positionAt } from "./watch-positions.ts";
 
+/** Who answers other nodes' polls, and for how long it lets them wait. */
 export interface WatchPollsOptions {
   readonly access: WatchAccess;
   readonly hub: WatchHub;

@@ -7,6 +7,7 @@ import type { WatchHub } from "./watch-hub.ts";
 import { WatchPolls } from "./watch-polls.ts";
 import { MergedStream } from "./watch-stream.ts";
 
+/** Where changes come from, and the bounds of one watcher. */
 export interface WatchServiceOptions {
   readonly access: WatchAccess;
   readonly hub: WatchHub;

@@ -16,6 +16,7 @@ import { filterOf, keyAfter, rangeOf } from "./watch-filter.ts";
 import type { ChangeSink } from "./watch-hub.ts";
 import { comparePositions, positionAt } from "./watch-positions.ts";
 
+/** The shards' feeds and the watcher's buffer. */
 export interface MergedStreamOptions {
   readonly request: WatchRequest;
   readonly access: WatchAccess;

@@ -6,6 +6,7 @@ import { openMetadata, readOpen } from "./handshake.ts";
 import { channelOptions, type TransportLimits } from "./limits.ts";
 import { peerMethods, type Open } from "./peer-proto.ts";
 
+/** Whom to dial, and as whom. */
 export interface DialOptions {
   readonly address: string;
   readonly own: Hello;
@@ -14,6 +15,7 @@ export interface DialOptions {
   readonly limits: TransportLimits;
 }
 
+/** What a dialled stream tells its owner. */
 export interface DialHandlers {
   /** The other side has accepted. `release` ends the call and its connection. */
   onAccepted(call: ClientDuplexStream<Buffer, Buffer>, open: Open, release: () => void): void;

@@ -17,6 +17,7 @@ export interface Close {
   readonly detail: string;
 }
 
+/** Why a side ends a stream; part of the wire format. */
 export type CloseReason = (typeof closeReasons)[number];
 
 /** What a stream carries: frames, and at its end perhaps a goodbye. */

@@ -28,6 +28,7 @@ import { peerMethods, type Open, type SnapshotPart, type SnapshotResult } from "
 import { probe } from "./probe.ts";
 import { receiveSnapshot, sendSnapshot, TransportError } from "./snapshot-stream.ts";
 
+/** Where to listen, who this node is, and who else may come in. */
 export interface GrpcTransportOptions {
   /** `host:port` to listen on; port 0 takes any that is free. */
   readonly listenAddress: string;

@@ -32,6 +32,7 @@ export interface TransportLimits {
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
+/** What a node uses where it is not told otherwise. */
 export const defaultLimits: TransportLimits = {
   receiveBytesMax: 16 * MiB,
   frameBytesMax: 15 * MiB,

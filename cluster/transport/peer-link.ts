@@ -13,6 +13,7 @@ import { probe, type ProbeResult } from "./probe.ts";
 import { Session, type SessionEnd, type StreamCall } from "./session.ts";
 import { splitFrame } from "./split-frame.ts";
 
+/** One peer, and what the link does for it. */
 export interface PeerLinkOptions {
   readonly peer: Peer;
   readonly own: () => Hello;

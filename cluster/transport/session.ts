@@ -17,6 +17,7 @@ export type SessionEnd =
       readonly isAbrupt: boolean;
     };
 
+/** One open stream and what it carries. */
 export interface SessionOptions {
   readonly call: StreamCall;
   /** What the peer said of itself in the handshake. */

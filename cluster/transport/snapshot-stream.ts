@@ -15,6 +15,7 @@ export class TransportError extends Error {
   override readonly name = "TransportError";
 }
 
+/** To whom, what, and how long it may stall. */
 export interface SendSnapshotOptions {
   readonly address: string;
   readonly own: Hello;
@@ -78,6 +79,7 @@ export async function sendSnapshot(options: SendSnapshotOptions): Promise<void> 
   }
 }
 
+/** From whom, within which bounds, and who stages the chunks. */
 export interface ReceiveSnapshotOptions {
   readonly call: ServerReadableStream<SnapshotPart, SnapshotResult>;
   readonly answer: sendUnaryData<SnapshotResult>;
