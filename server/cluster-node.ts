@@ -162,15 +162,28 @@ export class ClusterNode {
         log.info({ epoch: map.epoch }, "cluster map is in force");
       },
     });
-    this.watches = new WatchService({
+    this.watches = this.#makeWatches(localReads);
+    this.#requests = this.#makeRequestServer(localReads);
+    this.#announcer = this.#makeAnnouncer();
+    this.#ticker = new Ticker({
+      intervalMs: config.tickMs,
+      clock,
+      timers,
+      onTick: (elapsed) => this.#tick(elapsed),
+    });
+  }
+
+  #makeWatches(localReads: LocalReads): WatchService {
+    const { config, clock, timers } = this.#options;
+    return new WatchService({
       access: new NodeWatchAccess({
-        nodeId,
+        nodeId: config.nodeId,
         router: this.router,
         localReads,
         forwarder: this.#forwarder,
         leaders: this.leaders,
         machine: (shard) => this.groups.machine(shard),
-        isConnected: (peer) => multiRaft.isConnected(peer),
+        isConnected: (peer) => this.multiRaft.isConnected(peer),
         clock,
       }),
       hub: this.hub,
@@ -179,30 +192,32 @@ export class ClusterNode {
       progressMs: watchProgressMs,
       pollsMax: watchPollsPerWatcher * config.watchersMax,
     });
-    this.#requests = new RequestServer({
-      multiRaft,
+  }
+
+  #makeRequestServer(localReads: LocalReads): RequestServer {
+    const { clock, work = null } = this.#options;
+    return new RequestServer({
+      multiRaft: this.multiRaft,
       localReads,
       leaders: this.leaders,
       watches: this.watches,
       clock,
       ringEpoch: () => this.follower.ringEpoch,
       work,
-      tracing,
+      tracing: this.#tracing,
     });
-    this.#announcer = new Announcer({
+  }
+
+  #makeAnnouncer(): Announcer {
+    const { log, clock } = this.#options;
+    return new Announcer({
       router: this.router,
       log,
       clock,
       map: () => this.groups.map,
       own: () => this.#ownRecord(),
       foundingMap: () => this.#foundingMap(),
-      leadsMeta: () => multiRaft.replica(metaShard)?.raft.isLeader ?? false,
-    });
-    this.#ticker = new Ticker({
-      intervalMs: config.tickMs,
-      clock,
-      timers,
-      onTick: (elapsed) => this.#tick(elapsed),
+      leadsMeta: () => this.multiRaft.replica(metaShard)?.raft.isLeader ?? false,
     });
   }
 

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { readConfig } from "./config.ts";
 import { createLog } from "./log.ts";
+import { systemTimers } from "./timers.ts";
 
 // Before the heavy modules are imported: a second start takes half the time.
 enableCompileCache();
@@ -40,13 +41,12 @@ async function main(): Promise<void> {
   }
   const stop = (signal: string): void => {
     log.info({ signal }, "stopping");
-    const timer = setTimeout(
-      () => die(null, "the node did not stop in time"),
-      config.shutdownTimeoutMs + stopGraceMs,
+    const timer = systemTimers.after(config.shutdownTimeoutMs + stopGraceMs, () =>
+      die(null, "the node did not stop in time"),
     );
     node.stop().then(
       () => {
-        clearTimeout(timer);
+        timer.cancel();
         process.exit(0);
       },
       (error: unknown) => die(error, "the node could not stop in order"),

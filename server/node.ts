@@ -81,41 +81,8 @@ export class Node {
       work: new WorkMetrics(metrics),
       ...(tracing === null ? {} : { tracer: tracing.tracer }),
     });
-    const { multiRaft, leaders, follower, router, watches } = this.#cluster;
-    this.#observation = new Observation({
-      nodeId: config.nodeId,
-      dataDirectory: config.data,
-      multiRaft,
-      transport: this.#transport,
-      detector: this.#detector,
-      leaders,
-      map: () => follower.map,
-      watcherCount: () => watches.streamCount,
-      clock,
-    });
-    const insight = new Insight({
-      config,
-      log,
-      metrics: this.#metrics,
-      observation: this.#observation,
-      observer: this.#observer,
-      clock,
-    });
-    this.#http = new HttpServer({
-      config,
-      log,
-      version,
-      service: new Service({
-        router,
-        leaders,
-        follower,
-        observation: this.#observation,
-        watch: (request) => watches.watch(request),
-      }),
-      observer: insight,
-      tracer: tracing?.tracer ?? null,
-      insight,
-    });
+    this.#observation = this.#makeObservation();
+    this.#http = this.#makeHttp(version);
   }
 
   /**
@@ -192,6 +159,47 @@ export class Node {
     await this.#directory.close();
     await this.#tracing?.stop();
     this.#log.info({}, "node stopped");
+  }
+
+  #makeObservation(): Observation {
+    const { multiRaft, leaders, follower, watches } = this.#cluster;
+    return new Observation({
+      nodeId: this.#config.nodeId,
+      dataDirectory: this.#config.data,
+      multiRaft,
+      transport: this.#transport,
+      detector: this.#detector,
+      leaders,
+      map: () => follower.map,
+      watcherCount: () => watches.streamCount,
+      clock,
+    });
+  }
+
+  #makeHttp(version: string): HttpServer {
+    const config = this.#config;
+    const log = this.#log;
+    const observation = this.#observation;
+    const { leaders, follower, router, watches } = this.#cluster;
+    const metrics = this.#metrics;
+    const insight = new Insight({
+      config,
+      log,
+      metrics,
+      observation,
+      observer: this.#observer,
+      clock,
+    });
+    const watch: Service["watch"] = (request) => watches.watch(request);
+    return new HttpServer({
+      config,
+      log,
+      version,
+      service: new Service({ router, leaders, follower, observation, watch }),
+      observer: insight,
+      tracer: this.#tracing?.tracer ?? null,
+      insight,
+    });
   }
 
   #makeTransport(): GrpcTransport {

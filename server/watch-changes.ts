@@ -33,7 +33,7 @@ export interface ChangeChunk {
   readonly position: WatchPosition;
 }
 
-/** The position of a watcher that has seen everything up to this entry. */
+/** The position right after this change, also when more changes of its entry follow. */
 export function positionAfter({ index, ordinal, isLast }: ShardChange): WatchPosition {
   return isLast ? positionAt(index) : { index: index - 1, events: ordinal + 1 };
 }

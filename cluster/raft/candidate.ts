@@ -73,6 +73,7 @@ export function recordVote(
   }
 }
 
+/** What either kind of candidate does with a message of its term. */
 export function stepCandidate(
   core: Core,
   role: PreCandidate | Candidate,

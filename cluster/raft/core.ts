@@ -68,12 +68,14 @@ export interface LeaderContact {
   fastAttempts: number;
 }
 
+/** What the disk is busy with, and what will be true when it is done. */
 export interface OutstandingWrite {
   readonly hardState: HardState;
   readonly lastIndex: LogIndex;
   readonly snapshot: SnapshotMetadata | null;
 }
 
+/** The state of a replica at its start: a follower that knows what the disk knew. */
 export function createCore(options: RaftOptions, restored: RestoredState): Core {
   const { id } = options;
   const { hardState, configuration, isQuarantined } = restored;

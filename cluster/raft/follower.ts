@@ -64,6 +64,7 @@ export function campaignIfAsked(core: Core): void {
   }
 }
 
+/** What a follower does with a message of its term. */
 export function stepFollower(
   core: Core,
   role: Follower,

@@ -18,6 +18,7 @@ export type Message =
   | ReadIndex
   | ReadIndexResponse;
 
+/** The names of the messages. */
 export type MessageType = Message["type"];
 
 interface Envelope {
@@ -109,6 +110,7 @@ export interface Heartbeat extends Envelope {
   readonly quiesce: boolean;
 }
 
+/** The follower still follows, and `round` is the round that it answers. */
 export interface HeartbeatResponse extends Envelope {
   readonly type: "HeartbeatResponse";
   readonly round: number;

@@ -66,6 +66,7 @@ export function startRound(core: Core, leader: Leader): void {
   confirmRounds(core, leader);
 }
 
+/** One heartbeat to each member, all of the latest round. */
 export function sendHeartbeats(core: Core, leader: Leader, quiesce: boolean): void {
   for (const [member, progress] of leader.progress) {
     send(core, {

@@ -16,6 +16,7 @@ export interface Follower {
   readonly forwardedReads: Map<number, ForwardedRead>;
 }
 
+/** A read that a follower has sent to its leader. */
 export interface ForwardedRead {
   /** The host's number for the read. */
   readonly context: number;
@@ -34,6 +35,7 @@ export interface Candidate {
   readonly votes: Map<NodeId, boolean>;
 }
 
+/** Brings its log to the others, counts, and proves that it still leads. */
 export interface Leader {
   readonly type: "leader";
   /** Everybody but itself, sorted. */
@@ -57,6 +59,7 @@ export interface Leader {
   isDirty: boolean;
 }
 
+/** A handover of leadership that is going on. */
 export interface Transfer {
   readonly target: NodeId;
   elapsed: number;

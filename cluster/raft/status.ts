@@ -23,6 +23,7 @@ export interface Status {
   readonly progress: ReadonlyMap<NodeId, ProgressStatus>;
 }
 
+/** One other member, as its leader knows it. */
 export interface ProgressStatus {
   readonly state: "probe" | "replicate" | "snapshot";
   readonly matchIndex: LogIndex;

@@ -1,5 +1,5 @@
 import { Server as NetServer } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
+import { pause, systemTimers as timers } from "../timers.ts";
 import { type App, type AppOptions, buildApp } from "./app.ts";
 
 /** How long idle connections may bring one more request after the node has stopped accepting new ones. */
@@ -63,7 +63,7 @@ export class HttpServer {
     const { server } = this.#app.fastify;
     // The listener alone: http.Server.close() would also cut idle connections.
     NetServer.prototype.close.call(server);
-    await delay(drainMs);
+    await pause(timers, drainMs);
   }
 
   /** Ends watches, waits for requests under way, closes everything that is left after `timeoutMs`. Idempotent. */
@@ -77,11 +77,11 @@ export class HttpServer {
     if (app === null) {
       return;
     }
-    const timer = setTimeout(() => app.fastify.server.closeAllConnections(), timeoutMs);
+    const timer = timers.after(timeoutMs, () => app.fastify.server.closeAllConnections());
     try {
       await app.fastify.close();
     } finally {
-      clearTimeout(timer);
+      timer.cancel();
     }
   }
 }
