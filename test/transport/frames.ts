@@ -104,14 +104,16 @@ export function fullFrame(from: NodeId, to: NodeId): Frame {
 }
 
 function allMessages(from: NodeId, to: NodeId): readonly Message[] {
+  return [
+    ...electionMessages(from, to),
+    ...replicationMessages(from, to),
+    ...quietMessages(from, to),
+  ];
+}
+
+function electionMessages(from: NodeId, to: NodeId): readonly Message[] {
   const term = Term(7);
   const last = { lastIndex: LogIndex(largest), lastTerm: Term(6) };
-  const entry = (index: number, type: "command" | "noop" | "config", size: number) => ({
-    index: LogIndex(index),
-    term: Term(index === 1001 ? 5 : 7),
-    type,
-    payload: bytes(size),
-  });
   return [
     { type: "RequestPreVote", from, to, term, ...last },
     {
@@ -135,6 +137,18 @@ function allMessages(from: NodeId, to: NodeId): readonly Message[] {
     { type: "RequestVote", from, to, term, ...last, isTransfer: true },
     { type: "RequestVote", from, to, term, ...last, isTransfer: false },
     { type: "RequestVoteResponse", from, to, term, granted: true },
+  ];
+}
+
+function replicationMessages(from: NodeId, to: NodeId): readonly Message[] {
+  const term = Term(7);
+  const entry = (index: number, type: "command" | "noop" | "config", size: number) => ({
+    index: LogIndex(index),
+    term: Term(index === 1001 ? 5 : 7),
+    type,
+    payload: bytes(size),
+  });
+  return [
     {
       type: "AppendEntries",
       from,
@@ -175,6 +189,12 @@ function allMessages(from: NodeId, to: NodeId): readonly Message[] {
       },
     },
     { type: "AppendEntriesResponse", from, to, term, result: { type: "quarantined" } },
+  ];
+}
+
+function quietMessages(from: NodeId, to: NodeId): readonly Message[] {
+  const term = Term(7);
+  return [
     { type: "Heartbeat", from, to, term, commit: LogIndex(128), round: 0, quiesce: true },
     { type: "Heartbeat", from, to, term, commit: LogIndex(0), round: 2 ** 31, quiesce: false },
     { type: "HeartbeatResponse", from, to, term, round: 2 ** 32 },
