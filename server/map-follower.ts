@@ -19,6 +19,7 @@ export interface MapFollowerOptions {
 /** Makes this node what the cluster map says: its peers, its replicas, its routes. Told of each map as shard 0 applies it. */
 export class MapFollower {
   readonly #options: MapFollowerOptions;
+  readonly #known = Promise.withResolvers<void>();
   #map: ClusterMap | null = null;
   #ring: Ring | null = null;
   #ringEpoch = 0;
@@ -30,6 +31,11 @@ export class MapFollower {
   /** The newest map that this node has; null before the first. */
   get map(): ClusterMap | null {
     return this.#map;
+  }
+
+  /** Resolves when this node has its first map. */
+  get known(): Promise<void> {
+    return this.#known.promise;
   }
 
   /** Epoch since which every key is where it is. */
@@ -61,6 +67,7 @@ export class MapFollower {
         map.shards.map(({ id, voters, learners }) => [id, [...voters, ...learners]]),
       ),
     });
+    this.#known.resolve();
     onMap(map);
   }
 

@@ -195,7 +195,7 @@ export class Node {
       config,
       log,
       version,
-      service: new Service({ router, leaders, follower, observation, watch }),
+      service: new Service({ router, leaders, follower, observation, watch, clock, timers }),
       observer: insight,
       tracer: this.#tracing?.tracer ?? null,
       insight,

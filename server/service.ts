@@ -14,6 +14,7 @@ import type { LeaderWatch } from "./leader-watch.ts";
 import type { MapFollower } from "./map-follower.ts";
 import type { Observation } from "./observation.ts";
 import type { Router } from "./router.ts";
+import type { Timers } from "./timers.ts";
 
 /** The parts of a node behind its one face. */
 export interface ServiceParts {
@@ -22,6 +23,9 @@ export interface ServiceParts {
   readonly follower: MapFollower;
   readonly observation: Observation;
   readonly watch: (request: WatchRequest) => WatchStream;
+  /** Monotonic milliseconds. */
+  readonly clock: () => number;
+  readonly timers: Timers;
 }
 
 /** The node as HTTP sees it: one face for router, watches and the view of the cluster. */
@@ -38,7 +42,10 @@ export class Service implements KeyValueService {
     context: RequestContext,
     idempotency: IdempotencyKey | null,
   ): Promise<Served<CommandOutcome>> {
-    return this.#parts.router.execute(routingKey, command, context, idempotency);
+    const { router } = this.#parts;
+    return this.#whenStarted(context, () =>
+      router.execute(routingKey, command, context, idempotency),
+    );
   }
 
   query(
@@ -47,7 +54,8 @@ export class Service implements KeyValueService {
     consistency: Consistency,
     context: RequestContext,
   ): Promise<Served<QueryResult>> {
-    return this.#parts.router.query(routingKey, query, consistency, context);
+    const { router } = this.#parts;
+    return this.#whenStarted(context, () => router.query(routingKey, query, consistency, context));
   }
 
   queryShard(
@@ -73,6 +81,19 @@ export class Service implements KeyValueService {
 
   cluster(): ClusterView {
     return this.#parts.observation.cluster();
+  }
+
+  /** A node that has just been started knows the map in a moment: until then its clients wait, rather than go elsewhere with an error. */
+  #whenStarted<T>(context: RequestContext, run: () => Promise<T>): Promise<T> {
+    return this.#parts.router.hasTable ? run() : this.#started(context).then(run);
+  }
+
+  async #started({ deadlineMs }: RequestContext): Promise<void> {
+    const { follower, clock, timers } = this.#parts;
+    const tooLate = Promise.withResolvers<void>();
+    const timer = timers.after(Math.max(1, deadlineMs - clock()), tooLate.resolve);
+    await Promise.race([follower.known, tooLate.promise]);
+    timer.cancel();
   }
 
   leaderAddress(shard: ShardId): string | null {
