@@ -64,6 +64,7 @@ export async function buildApp(options: AppOptions): Promise<App> {
     closing.abort();
     done();
   });
+  app.removeContentTypeParser("text/plain");
   app.decorateRequest("exchange");
   app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply, log));
   app.setNotFoundHandler((request) => {
@@ -128,7 +129,13 @@ async function addRoutes(
   files: readonly Routes[],
 ): Promise<void> {
   const { observer, tracer } = options;
-  const exchangeOptions = { admission: kit.admission, observer, tracer };
+  const onFree = (): void => {
+    // What is idle when the server closes is closed; what gets its last answer later must be, too.
+    if (kit.closing.aborted) {
+      app.server.closeIdleConnections();
+    }
+  };
+  const exchangeOptions = { admission: kit.admission, observer, tracer, onFree };
   await app.register((scope, _options, done) => {
     scope.addHook("onRequest", (request, reply, next) => {
       const route = () => request.routeOptions.url ?? "none";
@@ -140,7 +147,7 @@ async function addRoutes(
       }
       const { headers } = request;
       const isChunked = headers["transfer-encoding"] !== undefined;
-      // A body of unknown length counts as the largest.
+      // A body of unknown length counts as the largest value.
       const bytes = isChunked ? kit.config.valueBytesMax : Number(headers["content-length"] ?? 0);
       const refusal = exchange.admit(bytes);
       if (refusal === null) {

@@ -27,6 +27,8 @@ export interface ExchangeOptions {
   readonly admission: Admission;
   readonly observer: RequestObserver | null;
   readonly tracer: Tracer | null;
+  /** The connection of an answered request is free again, or gone. */
+  readonly onFree: () => void;
 }
 
 const clientLeft = 499;
@@ -125,6 +127,7 @@ export class Exchange {
       this.#options.admission.leaveWatcher();
     }
     this.#gone?.abort();
+    this.#options.onFree();
     const code = this.#response.headersSent ? this.#response.statusCode : clientLeft;
     if (this.#span !== null) {
       this.#span.set({ "http.route": route, "http.response.status_code": code });

@@ -16,6 +16,9 @@ const route = "/v1/kv/";
  * key64 is a scan.
  */
 export const kvRoutes: Routes = (app, kit) => {
+  app.setErrorHandler((error) => {
+    throw isBodyTooLarge(error) ? valueTooLarge(kit) : error;
+  });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(
     "*",
@@ -77,6 +80,18 @@ export const kvRoutes: Routes = (app, kit) => {
     app.post(url, { bodyLimit, config: { docs: docs.post } }, onPost);
   }
 };
+
+function isBodyTooLarge(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "FST_ERR_CTP_BODY_TOO_LARGE";
+}
+
+function valueTooLarge({ config: { valueBytesMax } }: RouteKit): ServiceError {
+  return new ServiceError(
+    "value_too_large",
+    `this node accepts values of up to ${valueBytesMax} bytes`,
+    { extra: { limit_bytes: valueBytesMax } },
+  );
+}
 
 interface KeyChoice {
   readonly key64: string | null;

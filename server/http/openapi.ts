@@ -10,6 +10,7 @@ const referencePolicy =
 /** Describes the API: registers /openapi.json and the reference at /docs. Before the routes, which it collects. */
 export async function describeApi(app: FastifyInstance, version: string): Promise<void> {
   await app.register(swagger, {
+    exposeHeadRoutes: true,
     openapi: {
       openapi: "3.1.0",
       info: {
