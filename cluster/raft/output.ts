@@ -23,7 +23,7 @@ export function hasOutput(core: Core): boolean {
   if (core.log.hasCommitted && !isInstalling(core)) {
     return true;
   }
-  return core.outstanding === null && needsWrite(core);
+  return core.outstanding === null && (needsWrite(core) || core.promises.length > 0);
 }
 
 /** @param mayWrite whether the host's disk is free; if not, what is to be written waits and is not outstanding */
@@ -34,6 +34,7 @@ export function takeReady(core: Core, mayWrite: boolean): Ready {
   applyConfiguration(core, committed);
   campaignIfAsked(core);
   flushLeader(core);
+  releasePromises(core);
   const messages = core.outbox;
   const reads = core.reads;
   core.outbox = [];
@@ -41,6 +42,14 @@ export function takeReady(core: Core, mayWrite: boolean): Ready {
   const isWriteDue = mayWrite && core.outstanding === null && needsWrite(core);
   const write = isWriteDue ? takeWrite(core) : null;
   return { messages, committed, reads, write };
+}
+
+/** What is promised is durable already: a repeated vote, an acknowledgement of nothing new. No write need be waited for. */
+function releasePromises(core: Core): void {
+  if (core.promises.length > 0 && core.outstanding === null && !needsWrite(core)) {
+    core.outbox.push(...core.promises);
+    core.promises = [];
+  }
 }
 
 /** The outstanding write is durable: its snapshot is the state, its entries count, its vote counts. */
@@ -88,7 +97,6 @@ function applyConfiguration(core: Core, committed: readonly Entry[]): void {
 function needsWrite(core: Core): boolean {
   const { written, log } = core;
   return (
-    core.promises.length > 0 ||
     core.incomingSnapshot !== null ||
     log.hasUnwritten ||
     written.term !== core.term ||

@@ -31,7 +31,10 @@ export interface Write {
   readonly snapshot: SnapshotMetadata | null;
   /** Whether the batch must be synced: true when it holds entries, a snapshot, or a new term or vote. */
   readonly mustSync: boolean;
-  /** Votes and append acknowledgements: promises that only a durable write allows. */
+  /**
+   * Votes and append acknowledgements: promises that only this write makes true. Those that need no write, because what they promise is
+   * durable already, are among `Ready.messages`.
+   */
   readonly messages: readonly Message[];
 }
 
