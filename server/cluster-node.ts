@@ -81,7 +81,7 @@ const tokensPerShard = 64;
 /** Pause between two rounds of questions while the cluster is being founded. */
 const foundingPauseMs = 50;
 /** Pause between two times that idle watchers hear how far they are. */
-const watchProgressMs = 10_000;
+const watchProgressMs = 5_000;
 /** Other nodes' watchers ask here once per shard that their node does not hold. */
 const watchPollsPerWatcher = 8;
 /** Pause between two looks at whether leadership has been handed over. */
