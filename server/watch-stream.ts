@@ -77,7 +77,8 @@ export class MergedStream implements ChangeSink, WatchStream {
     const feed = this.#feeds.get(shard);
     if (feed !== undefined) {
       feed.noticed(index, event);
-      if (feed.waitingBytes > this.#options.bufferBytes) {
+      // Who waits for changes is not slow, however many come at once.
+      if (feed.waitingBytes > this.#options.bufferBytes && this.#resume === null) {
         this.#interrupt("lagged");
       }
     }

@@ -3,7 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import type { Configuration, Entry } from "../../cluster/types.ts";
 import { LogIndex, NodeId, Revision, ShardId, Term } from "../../cluster/types.ts";
 import type { WatchRequest } from "../../server/http/service.ts";
-import { systemTimers } from "../../server/timers.ts";
+import { systemTimers, type Timers } from "../../server/timers.ts";
 import type { ScanPage, WatchAccess } from "../../server/watch-access.ts";
 import type { ChangeSource } from "../../server/watch-changes.ts";
 import { WatchHub } from "../../server/watch-hub.ts";
@@ -17,6 +17,7 @@ import { MemoryDatabase } from "../../storage/memory-database.ts";
 import type { ScanQuery } from "../../storage/queries.ts";
 import { stateLimits } from "../../storage/state-limits.ts";
 
+const waitMsMax = 50;
 const term = Term(1);
 const configuration: Configuration = {
   voters: [NodeId("n1")],
@@ -289,7 +290,10 @@ export class WatchNode implements WatchAccess {
   #newService(): WatchService {
     const { bufferBytes = 1024 * 1024, progressMs = 10_000 } = this.#all.options;
     const { hub } = this;
-    const timers = systemTimers;
+    // A node that waits for another's answer learns how far that one is only when the wait is over.
+    const timers: Timers = {
+      after: (delayMs, run) => systemTimers.after(Math.min(delayMs, waitMsMax), run),
+    };
     return new WatchService({ access: this, hub, timers, bufferBytes, progressMs, pollsMax: 1000 });
   }
 
