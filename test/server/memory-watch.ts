@@ -17,7 +17,7 @@ interface Heard {
   readonly event: ChangeEvent;
 }
 
-const bufferedEventsMax = 1000;
+const bufferedEventsMax = 200;
 
 /** Watches state machines of this process. Listens before it returns, so that nothing is missed. */
 export function watchMachines(

@@ -218,8 +218,8 @@ describe("watching over HTTP", () => {
     const reader = await Reader.open(`${base}/v1/watch?prefix=slow`);
     await watched(1);
     reader.response.pause();
-    const value = Buffer.alloc(16 * 1024, "x");
-    for (let at = 0; at < 1100; at++) {
+    const value = Buffer.alloc(64 * 1024, "x");
+    for (let at = 0; at < 500; at++) {
       await put("slow", value);
     }
     reader.response.resume();
