@@ -69,7 +69,6 @@ export class MetricsCollector {
 function shardInstruments(into: Instruments): readonly { reset(): void }[] {
   return [
     into.shards,
-    into.keys,
     into.shardAvailability,
     into.shardUnavailableSeconds,
     into.leaderChanges,
@@ -100,9 +99,6 @@ function collectReplica(into: Instruments, replica: ShardSnapshot): void {
   into.lastLogIndex.set(label, replica.lastIndex);
   into.logEntries.set(label, replica.logEntries);
   into.proposalsPending.set(label, replica.pendingProposals);
-  if (replica.keys !== null) {
-    into.keys.set(label, replica.keys);
-  }
   if (replica.leaderSilenceMs !== null) {
     into.leaderLastContactSeconds.set(label, replica.leaderSilenceMs / 1000);
   }

@@ -33,8 +33,6 @@ export interface ShardSnapshot {
   readonly lastIndex: number;
   /** Entries kept, not yet compacted. */
   readonly logEntries: number;
-  /** Null when the state machine does not count them. */
-  readonly keys: number | null;
   readonly pendingProposals: number;
   /** Milliseconds since the replica heard from its leader; null unless it follows one and hears from it (idle groups do not). */
   readonly leaderSilenceMs: number | null;

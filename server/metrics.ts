@@ -206,11 +206,6 @@ function declareHttp(declare: Declarer) {
       "http_requests_in_flight",
       "Requests that have no answer yet.",
     ),
-    httpRejected: declare.counter(
-      "http_rejected_total",
-      "Requests refused before they did anything, by the error code of the answer.",
-      ["reason"],
-    ),
     forwardedRequests: declare.counter(
       "forwarded_requests_total",
       "Operations sent on to the node that can serve them, by how that ended.",
@@ -236,7 +231,6 @@ function declareKeyValue(declare: Declarer) {
       ["op", "consistency"],
     ),
     valueBytes: declare.histogram("value_size_bytes", "Size of values.", sizeBytes, ["op"]),
-    keys: declare.gauge("keys", "Keys that the local replica holds.", ["shard"]),
     watchers: declare.plainGauge("watchers", "Open watches."),
   };
 }

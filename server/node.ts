@@ -222,7 +222,10 @@ export class Node {
         this.#observation.failed(error);
         this.#onFatal(error);
       },
-      onLeaderChange: (shard, leader) => this.#observer.leaderChanged(shard, leader, clock(), 0),
+      onLeaderChange: (shard, leader) =>
+        this.#observer.leaderChanged(shard, leader, clock(), (old) =>
+          this.#observation.silenceMs(old),
+        ),
       onPeerFrame: (peer, roundTripMs) => {
         this.#detector.heard(peer, clock());
         this.#observation.heard(peer, roundTripMs);

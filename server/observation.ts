@@ -1,4 +1,5 @@
-import { statfs } from "node:fs/promises";
+import { readdir, stat, statfs } from "node:fs/promises";
+import { join } from "node:path";
 import type { MultiRaft } from "../cluster/multiraft/multi-raft.ts";
 import type { Replica } from "../cluster/multiraft/replica.ts";
 import type { Transport } from "../cluster/multiraft/transport.ts";
@@ -60,12 +61,16 @@ export class Observation implements MetricsSource, HealthSource {
 
   /** Measures the disk; the scrape itself must not wait for it. */
   async measureDisk(): Promise<void> {
-    const { bsize, blocks, bavail, bfree } = await statfs(this.#options.dataDirectory);
-    this.#disk = {
-      sizeBytes: blocks * bsize,
-      freeBytes: bavail * bsize,
-      usedBytes: (blocks - bfree) * bsize,
-    };
+    const { dataDirectory } = this.#options;
+    const { bsize, blocks, bavail } = await statfs(dataDirectory);
+    const usedBytes = await sizeOfFiles(dataDirectory);
+    this.#disk = { sizeBytes: blocks * bsize, freeBytes: bavail * bsize, usedBytes };
+  }
+
+  /** Milliseconds since anything was heard from the node; 0 for this node, and for one that was never heard. */
+  silenceMs(node: NodeId): number {
+    const heard = this.#lastHeardMs.get(node);
+    return heard === undefined ? 0 : this.#options.clock() - heard;
   }
 
   /** How old this replica's state may be: since it last heard from its leader's node. 0 on the leader. */
@@ -187,7 +192,8 @@ export class Observation implements MetricsSource, HealthSource {
     const status = raft.status();
     const { nodeId } = this.#options;
     const isLearner = status.configuration.learners.includes(nodeId);
-    const isFollowing = status.role === "follower" && !status.isQuiesced && status.leader !== null;
+    const { leader } = status;
+    const isFollowing = status.role === "follower" && !status.isQuiesced && leader !== null;
     return {
       shard: replica.shard,
       role: isLearner ? "learner" : status.role,
@@ -198,9 +204,8 @@ export class Observation implements MetricsSource, HealthSource {
       appliedIndex: machine.appliedIndex,
       lastIndex: status.lastIndex,
       logEntries: status.lastIndex - status.compactedIndex,
-      keys: null,
       pendingProposals: proposals.queuedCount + proposals.waitingCount,
-      leaderSilenceMs: isFollowing ? this.stalenessMs(replica) : null,
+      leaderSilenceMs: isFollowing ? this.silenceMs(leader) : null,
       matchIndexes: new Map(
         [...status.progress].map(([member, { matchIndex }]) => [member, matchIndex]),
       ),
@@ -215,4 +220,16 @@ export class Observation implements MetricsSource, HealthSource {
       suspicion: detector.suspicion(id, clock()),
     }));
   }
+}
+
+/** Bytes of all files below a directory. The store deletes files as it goes: one that is gone counts nothing. */
+async function sizeOfFiles(directory: string): Promise<number> {
+  let bytes = 0;
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    if (entry.isFile()) {
+      const found = await stat(join(entry.parentPath, entry.name)).catch(() => null);
+      bytes += found?.size ?? 0;
+    }
+  }
+  return bytes;
 }

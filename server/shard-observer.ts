@@ -26,14 +26,20 @@ export class ShardObserver {
 
   /**
    * The replica's opinion of who leads has changed. `silentMs`: for how long the old leader had been silent before that, so that
-   * the time in which nobody could tell yet is counted too; 0 when unknown or when it stepped down.
+   * the time in which nobody could tell yet is counted too.
    */
-  leaderChanged(shard: ShardId, leader: NodeId | null, nowMs: number, silentMs: number): void {
+  leaderChanged(
+    shard: ShardId,
+    leader: NodeId | null,
+    nowMs: number,
+    silentMs: (oldLeader: NodeId) => number,
+  ): void {
     const watched = this.#of(shard, nowMs);
     if (watched.leader === leader) {
       return;
     }
-    const since = watched.leaderlessSinceMs ?? Math.max(watched.openedAtMs, nowMs - silentMs);
+    const silence = watched.leader === null ? 0 : silentMs(watched.leader);
+    const since = watched.leaderlessSinceMs ?? Math.max(watched.openedAtMs, nowMs - silence);
     watched.leader = leader;
     if (leader === null) {
       watched.leaderlessSinceMs = since;

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServiceError } from "../errors.ts";
+import { parseTraceparent } from "../trace-context.ts";
 import type { Span, Tracer } from "../tracing.ts";
 import type { Admission } from "./admission.ts";
 import type { RequestContext } from "./service.ts";
@@ -33,6 +34,11 @@ export interface ExchangeOptions {
 
 const clientLeft = 499;
 
+/** What is no traceparent goes no further: it is echoed, logged and sent to other nodes. */
+function soundTraceparent(header: string): string {
+  return header === "" || parseTraceparent(header) === null ? "" : header;
+}
+
 /** One request and its answer, from the head's arrival until the connection is free again. */
 export class Exchange {
   readonly startedMs = performance.now();
@@ -60,7 +66,7 @@ export class Exchange {
     const header = request.headers["traceparent"];
     const traceparent = typeof header === "string" ? header : "";
     this.#span = options.tracer?.beginRequest(`HTTP ${request.method}`, traceparent) ?? null;
-    this.trace = this.#span?.traceparent ?? traceparent;
+    this.trace = this.#span?.traceparent ?? soundTraceparent(traceparent);
     options.observer?.onRequest();
     response.once("close", () => this.#close(request.method ?? "", route()));
   }

@@ -8,7 +8,7 @@ export type HeaderList = string[];
 export function commonHeaders(exchange: Exchange): HeaderList {
   const headers = ["Cache-Control", "no-store", "X-Request-Id", exchange.id];
   if (exchange.trace !== "") {
-    headers.push("Traceparent", exchange.trace);
+    headers.push("Traceresponse", exchange.trace);
   }
   const timing = exchange.serverTiming();
   if (timing !== "") {

@@ -104,7 +104,7 @@ test("counters that mirror the transport's own counts do not add up over scrapes
 test("availability and leader changes come from the observer", async () => {
   const { collector, observer } = collectorOver(nodeSnapshot(1));
   observer.opened(ShardId(0), 0);
-  observer.leaderChanged(ShardId(0), NodeId("n1"), 1000, 0);
+  observer.leaderChanged(ShardId(0), NodeId("n1"), 1000, () => 0);
   const text = await collector.scrape(10_000);
   assert.deepEqual(samples(text, "flotilla_shard_availability_ratio"), [
     'flotilla_shard_availability_ratio{shard="0"} 0.9',

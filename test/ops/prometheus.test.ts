@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { dashboardFiles } from "../../scripts/dashboards/write.ts";
+import { Metrics } from "../../server/metrics.ts";
 import { startCluster } from "../e2e/support.ts";
 import { clusterSeenBy, keyOfEachShard } from "./support/cluster-client.ts";
 import { PrometheusServer, whyNoPrometheus } from "./support/prometheus-server.ts";
@@ -13,6 +14,14 @@ if (reason !== null) {
 }
 
 const alert = 'ALERTS{alertname="FlotillaShardWithoutLeader",alertstate="firing"}';
+
+/** Metrics of what need not happen in a healthy cluster. */
+const rare = [
+  "flotilla_raft_read_index_failures_total",
+  "flotilla_snapshots_total",
+  "flotilla_snapshot_failures_total",
+  "flotilla_trace_spans_total",
+];
 
 /** All queries of all dashboards, with Grafana's variables filled in. */
 function dashboardQueries(): readonly { readonly dashboard: string; readonly expr: string }[] {
@@ -69,6 +78,10 @@ test(
     });
     context.diagnostic(`${queries.length} queries of the dashboards return data`);
     await writers.stop();
+    for (const { name } of new Metrics().definitions.filter((each) => !rare.includes(each.name))) {
+      const found = await prometheus.query(`{__name__=~"${name}(_count)?"}`);
+      assert.ok(found.length > 0, `nobody feeds ${name}`);
+    }
     assert.deepEqual(await prometheus.query(alert), []);
 
     const [survivor, ...majority] = cluster.nodes;

@@ -17,7 +17,7 @@ function observed(): { observer: ShardObserver; recoveries: number[] } {
 
 test("the time to the first leader is unavailable but no recovery", () => {
   const { observer, recoveries } = observed();
-  observer.leaderChanged(shard, n1, 250, 0);
+  observer.leaderChanged(shard, n1, 250, () => 0);
   assert.deepEqual(recoveries, []);
   assert.deepEqual(observer.facts(shard, 1000), {
     availability: 0.75,
@@ -28,9 +28,9 @@ test("the time to the first leader is unavailable but no recovery", () => {
 
 test("an outage lasts from the old leader's last word to the new leader's first", () => {
   const { observer, recoveries } = observed();
-  observer.leaderChanged(shard, n1, 0, 0);
-  observer.leaderChanged(shard, null, 5000, 200);
-  observer.leaderChanged(shard, n2, 5100, 0);
+  observer.leaderChanged(shard, n1, 0, () => 0);
+  observer.leaderChanged(shard, null, 5000, () => 200);
+  observer.leaderChanged(shard, n2, 5100, () => 0);
   assert.deepEqual(recoveries, [300]);
   assert.equal(observer.facts(shard, 10_000).unavailableSeconds, 0.3);
   assert.equal(observer.facts(shard, 10_000).availability, 0.97);
@@ -38,17 +38,17 @@ test("an outage lasts from the old leader's last word to the new leader's first"
 
 test("an outage that has not ended counts already", () => {
   const { observer, recoveries } = observed();
-  observer.leaderChanged(shard, n1, 0, 0);
-  observer.leaderChanged(shard, null, 5000, 0);
+  observer.leaderChanged(shard, n1, 0, () => 0);
+  observer.leaderChanged(shard, null, 5000, () => 0);
   assert.equal(observer.facts(shard, 10_000).availability, 0.5);
   assert.deepEqual(recoveries, []);
 });
 
 test("a handover from leader to leader is a change and an outage of the silence before it", () => {
   const { observer, recoveries } = observed();
-  observer.leaderChanged(shard, n1, 0, 0);
-  observer.leaderChanged(shard, n2, 1000, 40);
-  observer.leaderChanged(shard, n2, 1500, 40);
+  observer.leaderChanged(shard, n1, 0, () => 0);
+  observer.leaderChanged(shard, n2, 1000, () => 40);
+  observer.leaderChanged(shard, n2, 1500, () => 40);
   assert.deepEqual(recoveries, [40]);
   assert.equal(observer.facts(shard, 2000).leaderChanges, 2);
 });

@@ -13,7 +13,6 @@ export function replicaSnapshot(changes: Partial<ShardSnapshot>): ShardSnapshot 
     appliedIndex: 1000,
     lastIndex: 1000,
     logEntries: 100,
-    keys: 5000,
     pendingProposals: 0,
     leaderSilenceMs: 20,
     matchIndexes: new Map(),
