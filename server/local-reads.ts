@@ -33,10 +33,9 @@ export class LocalReads {
     this.#options = options;
   }
 
-  /** Whether this node holds a replica that can be read: one that lost its log has nothing to say until it has a snapshot. */
+  /** Whether this node holds a replica that can be read: one that lost its log, or has left its group, has nothing to say. */
   hosts(shard: ShardId): boolean {
-    const replica = this.#options.multiRaft.replica(shard);
-    return replica !== null && !replica.raft.isQuarantined;
+    return this.#options.multiRaft.replica(shard)?.takesPart ?? false;
   }
 
   /**

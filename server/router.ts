@@ -216,6 +216,9 @@ export class Router {
       } else if (result.leader !== null && result.leader !== target) {
         leaders.set(shard, result.leader);
         continue;
+      } else if (target !== null && target === leaders.leader(shard) && !this.#hears(shard)) {
+        // Nobody else would ever correct what this node believes.
+        leaders.set(shard, null);
       }
       const leftMs = context.deadlineMs - clock();
       if (leftMs <= 0 || context.signal?.aborted) {
@@ -229,18 +232,22 @@ export class Router {
 
   /** The leader when it is known and reachable; else some member of the shard, in turn, who may know better. */
   #target(shard: ShardId): NodeId | null {
-    const { leaders, nodeId, isConnected, multiRaft } = this.#options;
+    const { leaders, nodeId, isConnected } = this.#options;
     const leader = leaders.leader(shard);
     if (leader !== null && (leader === nodeId || isConnected(leader))) {
       return leader;
     }
-    if (multiRaft.replica(shard) !== null) {
-      // The own replica hears of a new leader as soon as anybody.
+    if (this.#hears(shard)) {
       return null;
     }
     const members = (this.table.members.get(shard) ?? []).filter(isConnected);
     this.#turn += 1;
     return members[this.#turn % Math.max(1, members.length)] ?? null;
+  }
+
+  /** Whether the own replica hears of a new leader as soon as anybody. */
+  #hears(shard: ShardId): boolean {
+    return this.#options.multiRaft.replica(shard)?.takesPart ?? false;
   }
 
   #proposeHere(journey: Journey, write: Write): Promise<Attempt<Uint8Array>> {

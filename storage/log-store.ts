@@ -47,6 +47,10 @@ export class DatabaseLogStore implements LogStore {
     };
   }
 
+  get failure(): Error | null {
+    return this.#database.failure;
+  }
+
   async recover(): Promise<readonly RecoveredShard[]> {
     assert(this.#sequence === null, "a store recovers once");
     const recovery = await recoverStore(this.#database, this.#witness?.sequence ?? 0);

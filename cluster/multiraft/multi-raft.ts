@@ -270,6 +270,12 @@ export class MultiRaft {
     if (this.#isStopped) {
       return;
     }
+    const { failure } = this.#options.store;
+    if (failure !== null) {
+      // Not every write is a turn's: receiving a snapshot fails alone, and nothing else may ever be written here.
+      this.#turn.fail(failure);
+      return;
+    }
     this.#housekeeping.tick(elapsedTicks);
     this.#turn.flushState();
     this.#heartbeatIn -= elapsedTicks;

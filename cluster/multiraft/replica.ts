@@ -242,6 +242,13 @@ export class Replica {
     this.#staged = null;
   }
 
+  /** Whether this replica hears from its group: it has its log and is a member, as far as it has applied. */
+  get takesPart(): boolean {
+    const { configuration, id, isQuarantined } = this.raft;
+    const { voters, votersOutgoing, learners } = configuration;
+    return !isQuarantined && [voters, votersOutgoing, learners].some((ids) => ids.includes(id));
+  }
+
   /** Members other than this one, in a stable order. */
   otherMembers(): readonly NodeId[] {
     const { voters, votersOutgoing, learners } = this.raft.configuration;

@@ -17,6 +17,8 @@ import type {
 export interface LogStore {
   /** Every shard found on disk, its log verified: contiguous from the compacted index to the recorded end, checksums right. */
   recover(): Promise<readonly RecoveredShard[]>;
+  /** Set once a write has failed, a turn's or any other: nothing can be promised any more. */
+  readonly failure: Error | null;
   /** An empty batch. One turn fills it and writes it; two batches are never in flight together. */
   batch(): TurnBatch;
 }

@@ -2,8 +2,9 @@ import type { Message } from "../raft/message.ts";
 import type { NodeId, Revision, ShardId, SnapshotMetadata } from "../types.ts";
 
 /**
- * Moves frames between nodes. A frame may be lost, repeated or overtake another; it is never changed and never delivered to another
- * cluster, node or incarnation than it was meant for. Two implementations pass one contract suite: gRPC, and memory.
+ * Moves frames between nodes. A frame may be lost or overtake another, and one without requests may come twice (who asks again does so under
+ * a request id, so a request that came twice could be refused and done); it is never changed and never delivered to another cluster,
+ * node or incarnation than it was meant for. Two implementations pass one contract suite: gRPC, and memory.
  */
 export interface Transport {
   /** Listens and connects. Handlers are called on the event loop, one at a time. */

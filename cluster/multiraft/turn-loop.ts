@@ -119,7 +119,7 @@ export class TurnLoop {
     try {
       this.#run();
     } catch (error) {
-      this.#fail(error);
+      this.fail(error);
     }
   }
 
@@ -201,7 +201,7 @@ export class TurnLoop {
         events.onWrite(clock() - startedMs, batch.entryCount);
         this.#written(replicas, created);
       },
-      (error: unknown) => this.#fail(error),
+      (error: unknown) => this.fail(error),
     );
   }
 
@@ -223,7 +223,7 @@ export class TurnLoop {
         this.#host.created(created);
       }
     } catch (error) {
-      this.#fail(error);
+      this.fail(error);
       return;
     }
     if (this.#isStopped) {
@@ -243,7 +243,7 @@ export class TurnLoop {
   }
 
   /** First failure: no more turns, so nothing more is acknowledged, voted or sent. */
-  #fail(error: unknown): void {
+  fail(error: unknown): void {
     const isFirst = !this.#isStopped;
     this.#isStopped = true;
     this.#writeStartedMs = null;
