@@ -1,4 +1,3 @@
-import type { Frame } from "../../cluster/multiraft/transport.ts";
 import type { NodeId } from "../../cluster/types.ts";
 import type { Prng } from "../sim/prng.ts";
 import { MemoryNetwork } from "../transport/memory-transport.ts";
@@ -21,12 +20,18 @@ export class Network {
   readonly #cuts = new Set<string>();
   #isHealed = false;
   #stormUntilMs = 0;
+  /** What is scheduled next is a frame that may come twice. */
+  #mayRepeat = false;
 
   constructor(options: NetworkOptions) {
     this.#options = options;
     this.memory = new MemoryNetwork({
       schedule: (from, to, event) => this.#schedule(from, to, event),
-      passes: (_from, _to, frame) => this.#passes(frame),
+      passes: (_from, _to, frame) => {
+        // One connection delivers once: only Raft's own messages are promised to be harmless when they come twice.
+        this.#mayRepeat = frame.requests.length === 0;
+        return this.#passes();
+      },
     });
   }
 
@@ -63,7 +68,7 @@ export class Network {
     }
   }
 
-  #passes(_frame: Frame): boolean {
+  #passes(): boolean {
     const { random, scenario, time } = this.#options;
     if (time.now < this.#stormUntilMs) {
       return !random.chance(0.35);
@@ -75,8 +80,10 @@ export class Network {
     const { random, scenario, time, arrive } = this.#options;
     const run = (): void => arrive(to, event);
     time.after(this.#delay(from, to), run);
-    // Whatever is repeated is a frame, or something that does not mind.
-    if (!this.#isHealed && scenario.duplicateRate > 0 && random.chance(scenario.duplicateRate)) {
+    const { duplicateRate } = scenario;
+    const isRepeated = this.#mayRepeat && duplicateRate > 0 && random.chance(duplicateRate);
+    this.#mayRepeat = false;
+    if (isRepeated && !this.#isHealed) {
       time.after(this.#delay(from, to), run);
     }
   }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { regressions } from "./regressions.ts";
 import { runSeed, sweep } from "./sweep.ts";
 
 const first = Number(process.env["SEED"] ?? 1);
@@ -14,6 +15,13 @@ describe("Whole nodes in simulation", () => {
     }
     assert.notEqual((await runSeed(first)).traceHash, (await runSeed(first + 1)).traceHash);
   });
+
+  for (const { seed, what } of regressions) {
+    test(`keep what they once broke: ${what} (seed ${seed})`, async () => {
+      const { failure, tail } = await runSeed(seed);
+      assert.equal(failure, null, tail.join("\n"));
+    });
+  }
 
   test("keep what they promise, whatever fails", async (context) => {
     const last = first + count - 1;

@@ -1,0 +1,5 @@
+/** Seeds that found a bug. What a seed simulates changes with the scenarios, so each bug should have a test of its own as well. */
+export const regressions: readonly { readonly seed: number; readonly what: string }[] = [
+  { seed: 161, what: "a store whose disk was full while it received a snapshot is given up" },
+  { seed: 276, what: "nobody asks a node for ever that has left the shard's group" },
+];
