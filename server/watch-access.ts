@@ -13,7 +13,9 @@ export type ScanPage = Extract<QueryResult, { type: "scan" }>;
 
 /** What watches need of the node that they run on. */
 export interface WatchAccess {
-  /** All data shards, ascending. Throws `starting` while they are not known. */
+  /** Whether this node knows the shards yet. */
+  readonly isReady: boolean;
+  /** All data shards, ascending. Throws `starting` while they are not known; so does `shardOf`. */
   shards(): readonly ShardId[];
   shardOf(key: Uint8Array): ShardId;
   /** This node's replica of the shard, the same object each time; null when there is none, or none that can be read. */
@@ -53,6 +55,10 @@ export class NodeWatchAccess implements WatchAccess {
 
   constructor(options: NodeWatchAccessOptions) {
     this.#options = options;
+  }
+
+  get isReady(): boolean {
+    return this.#options.router.hasTable;
   }
 
   shards(): readonly ShardId[] {

@@ -44,10 +44,7 @@ export class WatchService {
     return this.#polls.waitingCount;
   }
 
-  /**
-   * Begins a watch; it holds resources until its signal is aborted, its reader returns, or the node stops. Throws `starting` while this
-   * node does not know the shards.
-   */
+  /** Begins a watch; it holds resources until its signal is aborted, its reader returns, or the node stops. */
   watch(request: WatchRequest): WatchStream {
     const { access, hub, bufferBytes } = this.#options;
     let leave = (): void => {};

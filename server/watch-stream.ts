@@ -1,5 +1,5 @@
 import { assert } from "../cluster/assert.ts";
-import type { ShardId } from "../cluster/types.ts";
+import { metaShard, type ShardId } from "../cluster/types.ts";
 import type { ChangeEvent } from "../storage/commands.ts";
 import type { ScanItem } from "../storage/queries.ts";
 import type {
@@ -45,8 +45,8 @@ const nowhere: WatchPositions = new Map();
 export class MergedStream implements ChangeSink, WatchStream {
   readonly #options: MergedStreamOptions;
   readonly #wanted: Wanted;
-  /** By shard, ascending. */
-  #feeds: ReadonlyMap<ShardId, ShardFeed>;
+  /** By shard, ascending. Empty until the node knows the shards. */
+  #feeds: ReadonlyMap<ShardId, ShardFeed> = new Map();
   #interruption: Interruption | null = null;
   #mustTellState = false;
   #isProgressDue = false;
@@ -58,12 +58,10 @@ export class MergedStream implements ChangeSink, WatchStream {
   #isAwake = false;
   #resume: (() => void) | null = null;
 
-  /** Throws `starting` while the node does not know the shards. */
   constructor(options: MergedStreamOptions) {
     this.#options = options;
     const { request } = options;
     this.#wanted = { filter: filterOf(request), wantPrevious: request.wantPrevious };
-    this.#feeds = this.#newFeeds();
     request.signal.addEventListener("abort", this.#onAbort, { once: true });
   }
 
@@ -90,6 +88,9 @@ export class MergedStream implements ChangeSink, WatchStream {
 
   /** Replicas may have come or gone; keys may have moved between shards, which only the whole state anew can tell. */
   refresh(): void {
+    if (this.#feeds.size === 0) {
+      return;
+    }
     const shards = this.#shards();
     if (shards.length !== this.#feeds.size || !shards.every((shard) => this.#feeds.has(shard))) {
       this.#interrupt("reset");
@@ -141,7 +142,16 @@ export class MergedStream implements ChangeSink, WatchStream {
   }
 
   async *#begin(): AsyncGenerator<WatchItem> {
-    const { after, initial } = this.#options.request;
+    const { access, request } = this.#options;
+    // A node that starts has watchers wait: an EventSource that is refused does not come back.
+    while (!access.isReady && this.#interruption === null) {
+      await access.pause(metaShard);
+    }
+    if (this.#interruption !== null) {
+      return;
+    }
+    this.#feeds = this.#newFeeds();
+    const { after, initial } = request;
     if (after === null && !initial) {
       await Promise.all([...this.#feeds.values()].map((feed) => feed.seekNow()));
       if (this.#interruption === null) {

@@ -137,6 +137,7 @@ export class WatchNode implements WatchAccess {
   readonly id: NodeId;
   readonly hub = new WatchHub();
   service: WatchService;
+  isReady = true;
   /** Nobody confirms anything to it, and nobody hears it. */
   isIsolated = false;
   readonly #all: WatchNodes;

@@ -307,6 +307,16 @@ describe("A watch", () => {
     }
   });
 
+  test("waits for a node that starts", async (t) => {
+    const all = await nodes(t);
+    all.node(0).isReady = false;
+    const reader = new Reader(all.node(0));
+    const first = reader.next();
+    await turn();
+    all.node(0).isReady = true;
+    assert.deepEqual(await first, { type: "progress", positions: at(0) });
+  });
+
   test("frees everything when it is aborted, and ends when its node stops", async (t) => {
     const all = await nodes(t);
     const node = all.node(0);
