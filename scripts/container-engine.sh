@@ -87,9 +87,8 @@ stand_in() {
   ln -s ../lib/node_modules/npm/bin/npm-cli.js "$tree/usr/local/bin/npm"
   [[ ! -f $HOME/.npmrc ]] || cp "$HOME/.npmrc" "$tree/usr/local/etc/npmrc"
   cp /etc/ssl/certs/ca-certificates.crt "$tree/etc/ssl/certs/ca-certificates.crt"
-  echo "node:x:1000:1000::/home/node:/bin/sh" >>"$tree/etc/passwd"
+  echo "node:x:1000:1000::/:/bin/sh" >>"$tree/etc/passwd"
   echo "node:x:1000:" >>"$tree/etc/group"
-  install -d -o 1000 -g 1000 "$tree/home/node"
   rm -rf "$tree"/var/cache/apt/* "$tree"/var/lib/apt/lists/*
   tar -C "$tree" -c . | "$docker" import \
     --change "ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt" --change 'CMD ["node"]' - "$name" >/dev/null

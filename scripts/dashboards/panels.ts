@@ -18,11 +18,13 @@ export interface Variable {
   readonly query: string;
 }
 
+/** Panels side by side under one heading, all of the same width. */
 export interface Row {
   readonly title: string;
   readonly panels: readonly Panel[];
 }
 
+/** One picture or number. */
 export interface Panel {
   readonly title: string;
   /** What to make of it; shown when one points at the panel's i. */
@@ -35,12 +37,14 @@ export interface Panel {
   readonly steps?: readonly Step[];
 }
 
+/** PromQL, and what its series are called. */
 export interface Query {
   readonly expr: string;
   /** `{{instance}}` */
   readonly legend: string;
 }
 
+/** From this value on, this colour. */
 export interface Step {
   readonly from: number | null;
   readonly color: "green" | "yellow" | "red";
