@@ -1,0 +1,160 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { Agent, request as httpRequest } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { LocalCluster } from "./lib/local-cluster.ts";
+
+const { values } = parseArgs({
+  options: {
+    watchers: { type: "string", default: "1000" },
+    writes: { type: "string", default: "20" },
+    "idle-seconds": { type: "string", default: "10" },
+    port: { type: "string", default: "19300" },
+  },
+});
+const watcherCount = Number(values.watchers);
+const writeCount = Number(values.writes);
+const idleMs = Number(values["idle-seconds"]) * 1000;
+const port = Number(values.port);
+
+/**
+ * What watchers cost on a cluster of three local nodes: memory and processor time of one node with idle watchers, and how long one write
+ * takes until all of them have been told.
+ */
+async function main(): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), "flotilla-bench-"));
+  const cluster = new LocalCluster({
+    nodes: 3,
+    shards: 8,
+    replicationFactor: 3,
+    basePort: port,
+    peerBasePort: port + 10,
+    dataDirectory: directory,
+    fresh: true,
+    flags: ["--log-level=warn", `--watchers-max=${watcherCount + 10}`],
+  });
+  try {
+    await cluster.start();
+    await cluster.ready(60_000);
+    const node = cluster.nodes[0];
+    if (node === undefined || node.pid === null) {
+      throw new Error("there is no first node");
+    }
+    await delay(2000);
+    const before = await usageOf(node.pid);
+    await delay(idleMs);
+    const withoutWatchers = await usageOf(node.pid);
+    const watchers = new Watchers();
+    await watchers.open(`${node.url}/v1/watch?prefix=bench-`, watcherCount);
+    await delay(2000);
+    const opened = await usageOf(node.pid);
+    await delay(idleMs);
+    const idle = await usageOf(node.pid);
+    print("memory without watchers", `${mib(withoutWatchers.bytes)} MiB`);
+    print(`memory with ${watcherCount} idle watchers`, `${mib(idle.bytes)} MiB`);
+    print("processor without watchers", percent(withoutWatchers.cpuMs - before.cpuMs, idleMs));
+    print("processor with idle watchers", percent(idle.cpuMs - opened.cpuMs, idleMs));
+    const times: number[] = [];
+    for (let write = 0; write < writeCount; write++) {
+      const startMs = performance.now();
+      const told = watchers.told(watcherCount);
+      const response = await fetch(`${node.url}/v1/kv/bench-${write}`, {
+        method: "PUT",
+        body: "x".repeat(100),
+      });
+      await response.arrayBuffer();
+      times.push((await told) - startMs);
+      await delay(100);
+    }
+    times.sort((a, b) => a - b);
+    const at = (part: number): string =>
+      `${(times[Math.min(times.length - 1, Math.floor(part * times.length))] ?? 0).toFixed(1)} ms`;
+    print(`one write told to ${watcherCount} watchers, median of ${writeCount}`, at(0.5));
+    print("the slowest", at(1));
+    watchers.close();
+  } finally {
+    await cluster.stopAll();
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Clients that count the put events that they get. */
+class Watchers {
+  readonly #agent = new Agent({ keepAlive: false });
+  #count = 0;
+  #wanted = Infinity;
+  #done: (atMs: number) => void = () => {};
+
+  async open(url: string, count: number): Promise<void> {
+    for (let opened = 0; opened < count; opened += 50) {
+      const some = Math.min(50, count - opened);
+      await Promise.all(Array.from({ length: some }, () => this.#open(url)));
+    }
+  }
+
+  /** Resolves to the time at which `count` more events have come. */
+  told(count: number): Promise<number> {
+    this.#count = 0;
+    this.#wanted = count;
+    return new Promise((resolve) => (this.#done = resolve));
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  /** Resolves at the first event, which says that the watch has begun. */
+  #open(url: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const request = httpRequest(url, { agent: this.#agent }, (response) => {
+        response.setEncoding("latin1");
+        response.on("error", () => {});
+        response.on("data", (text: string) => {
+          if (text.includes("event: progress")) {
+            resolve();
+          }
+          this.#take(text.split("event: put").length - 1);
+        });
+      });
+      request.on("error", reject);
+      request.end();
+    });
+  }
+
+  #take(events: number): void {
+    this.#count += events;
+    if (this.#count >= this.#wanted) {
+      this.#wanted = Infinity;
+      this.#done(performance.now());
+    }
+  }
+}
+
+/** Resident memory and processor time of a process, from /proc (Linux). */
+async function usageOf(pid: number): Promise<{ readonly bytes: number; readonly cpuMs: number }> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const kib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
+  const millisecondsPerTick = 10;
+  return {
+    bytes: kib * 1024,
+    cpuMs: (Number(fields[11]) + Number(fields[12])) * millisecondsPerTick,
+  };
+}
+
+function mib(bytes: number): string {
+  return (bytes / 1024 / 1024).toFixed(0);
+}
+
+function percent(cpuMs: number, ms: number): string {
+  return `${((100 * cpuMs) / ms).toFixed(1)} % of a core`;
+}
+
+function print(what: string, value: string): void {
+  console.log(`${what.padEnd(56)} ${value}`);
+}
+
+await main();
