@@ -99,7 +99,9 @@ down() {
   [[ -f $state/pid ]] || return 0
   local pid
   pid=$(cat "$state/pid")
-  kill "$pid" 2>/dev/null || return 0
+  # The number may belong to somebody else by now.
+  grep -q dockerd "/proc/$pid/cmdline" 2>/dev/null || return 0
+  kill "$pid"
   # Its data is only test images: dockerd removes its pid file when it is done.
   for ((i = 0; i < start_seconds * 2; i++)); do
     kill -0 "$pid" 2>/dev/null || return 0

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { busiestLeader, clusterSeenBy, isReady, keyOfEachShard } from "./support/cluster-client.ts";
-import { ComposeCluster, whyNoContainers } from "./support/compose-cluster.ts";
+import { ComposeCluster, leaveEngine, whyNoContainers } from "./support/compose-cluster.ts";
 import { eventually } from "./support/run.ts";
 import { Writers } from "./support/writers.ts";
 
@@ -34,6 +34,7 @@ describe("a cluster in containers", { skip: reason ?? false, timeout: 900_000 },
 
   after(async () => {
     await cluster.down();
+    await leaveEngine();
   });
 
   /** Everything that was acknowledged is there, through every node. */

@@ -17,6 +17,11 @@ export async function whyNoContainers(): Promise<string | null> {
   return code === 0 ? null : stderr.trim();
 }
 
+/** Stops the engine if `whyNoContainers` had to start it: the machine is left as it was found. */
+export async function leaveEngine(): Promise<void> {
+  await run(engineScript, ["down"], { timeoutMs: commandTimeoutMs });
+}
+
 /** Debian's own client, where there is one, as in scripts/container-engine.sh. */
 async function dockerProgram(): Promise<string> {
   const { code } = await run("/usr/bin/docker", ["--version"], { timeoutMs: commandTimeoutMs });
