@@ -187,13 +187,14 @@ export class TurnLoop {
     }
     const created = this.#creating;
     this.#creating = [];
-    for (const { shard, configuration, isQuarantined } of created) {
-      batch.createShard(shard, configuration, isQuarantined);
-    }
+    // A shard that left and came back within one turn is in both lists: its old replica goes first.
     for (const shard of this.#removing) {
       batch.removeShard(shard);
     }
     this.#removing = [];
+    for (const { shard, configuration, isQuarantined } of created) {
+      batch.createShard(shard, configuration, isQuarantined);
+    }
     const startedMs = clock();
     this.#writeStartedMs = startedMs;
     batch.write(mustSync).then(

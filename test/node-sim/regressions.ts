@@ -2,4 +2,5 @@
 export const regressions: readonly { readonly seed: number; readonly what: string }[] = [
   { seed: 161, what: "a store whose disk was full while it received a snapshot is given up" },
   { seed: 276, what: "nobody asks a node for ever that has left the shard's group" },
+  { seed: 1274, what: "a shard that leaves a node and comes back within one turn" },
 ];
