@@ -67,8 +67,8 @@ async function simulateWith({ name, patches }: Mutation): Promise<string | null>
       await writeFile(path, parts.join(replace));
     }
     const output = await runSweep(join(copy, "test", "node-sim", "cli.ts"));
-    const match = /^seed (\d+) FAILED: Violation: ([\w -]+)/m.exec(output);
-    return match === null ? null : `${match[2]} | ${match[1]}`;
+    const match = /^seed (\d+) FAILED: Violation: (.{1,100})/m.exec(output);
+    return match === null ? null : `${match[2]?.replaceAll("|", "/")} | ${match[1]}`;
   } finally {
     await rm(copy, { recursive: true, force: true });
   }

@@ -122,12 +122,8 @@ export class Nemesis {
         }
         break;
       case "slowDisk":
-        machine.disk.slowMs = random.pick([20, 300, 1500]);
-        time.after(random.next() * 2000, () => (machine.disk.slowMs = 0));
-        break;
       case "fullDisk":
-        machine.disk.isFull = true;
-        time.after(random.next() * 1500, () => (machine.disk.isFull = false));
+        this.#hinder(machine, kind);
         break;
       case "rot":
       case "wipe":
@@ -142,6 +138,18 @@ export class Nemesis {
       case "move":
         this.#move();
         break;
+    }
+  }
+
+  /** The disk is slow, or full, for a while. */
+  #hinder({ disk }: Machine, kind: "slowDisk" | "fullDisk"): void {
+    const { random, time } = this.#options;
+    if (kind === "fullDisk") {
+      disk.isFull = true;
+      time.after(random.next() * 1500, () => (disk.isFull = false));
+    } else {
+      disk.slowMs = random.pick([20, 300, 1500]);
+      time.after(random.next() * 2000, () => (disk.slowMs = 0));
     }
   }
 
