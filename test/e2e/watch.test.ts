@@ -101,6 +101,35 @@ test("an EventSource goes on by itself after its node was killed and has restart
   }
 });
 
+test("a node tells the changes of shards that it does not hold, whoever of their members dies", async (context) => {
+  const { cluster } = await startCluster(context, { nodes: 5, replicationFactor: 3 });
+  let down = "";
+  const alive = (): readonly string[] =>
+    cluster.nodes.filter(({ id }) => id !== down).map(({ url }) => url);
+  const watchers = cluster.nodes
+    .filter(({ id }) => id !== "n5")
+    .map(({ url }) => new ResumingWatcher("", () => [url]));
+  await Promise.all(watchers.map((watcher) => watcher.begun));
+  const writers = new ChangeWriters(2, keys, alive);
+  await acknowledged(writers, 40);
+  down = "n5";
+  await cluster.kill("n5");
+  await acknowledged(writers, writers.acknowledged.length + 40);
+  await writers.stop();
+  await settled(watchers, writers);
+  await Promise.all(watchers.map((watcher) => watcher.stop()));
+  const union = unionOf(watchers);
+  context.diagnostic(`${union.size} changes, ${writers.acknowledged.length} acknowledged`);
+  assert.deepEqual(
+    writers.acknowledged.filter((change) => !union.has(nameOf(change))),
+    [],
+  );
+  for (const watcher of watchers) {
+    checkStream(watcher, union);
+    assert.deepEqual([watcher.connections, watcher.resets], [1, 0]);
+  }
+});
+
 function nameOf({ key, revision }: { readonly key: string; readonly revision: number }): string {
   return `${key}@${revision}`;
 }
@@ -131,6 +160,15 @@ function checkStream(watcher: ResumingWatcher, union: ReadonlyMap<string, SeenCh
     (change) => change.key.startsWith(watcher.prefix) && !names.has(nameOf(change)),
   );
   assert.deepEqual(missed, [], `changes that the watcher of "${watcher.prefix}" was not told of`);
+}
+
+/** Resolves when `count` writes are acknowledged, or after a time in which they should have been. */
+async function acknowledged(writers: ChangeWriters, count: number): Promise<void> {
+  const deadline = performance.now() + livenessMs;
+  while (writers.acknowledged.length < count) {
+    assert.ok(performance.now() < deadline, "writes do not go on");
+    await delay(20);
+  }
 }
 
 /** Resolves when nobody has anything left to be told, or after a time in which they should have been. */
