@@ -11,7 +11,7 @@ import type { Identity } from "../storage/identity-file.ts";
 import type { Witness } from "../storage/log-store.ts";
 import { Announcer } from "./announcer.ts";
 import type { Config } from "./config.ts";
-import { Forwarder } from "./forwarder.ts";
+import { Forwarder, idsOfStart } from "./forwarder.ts";
 import { type Membership, settleMembership } from "./founding.ts";
 import { Groups } from "./groups.ts";
 import { LeaderWatch } from "./leader-watch.ts";
@@ -129,7 +129,11 @@ export class ClusterNode {
       random,
     });
     const { multiRaft } = this.groups;
-    this.#forwarder = new Forwarder(timers, (to, request) => multiRaft.request(to, request));
+    this.#forwarder = new Forwarder(
+      timers,
+      (to, request) => multiRaft.request(to, request),
+      idsOfStart(home.identity),
+    );
     const localReads = new LocalReads({
       multiRaft,
       machine: (shard) => this.groups.machine(shard),

@@ -1,5 +1,7 @@
 import type { NodeId, ShardId } from "../cluster/types.ts";
 import type { ForwardRequest, ForwardResponse } from "../cluster/multiraft/transport.ts";
+import { crc32c } from "../storage/checksum.ts";
+import type { Identity } from "../storage/identity-file.ts";
 import type { Timer, Timers } from "./timers.ts";
 
 /** What came of sending a request to another node. `lost`: no answer; the other node may or may not have acted. */
@@ -32,11 +34,13 @@ export class Forwarder {
   readonly #send: (to: NodeId, request: ForwardRequest) => void;
   readonly #timers: Timers;
   readonly #pending = new Map<number, Pending>();
-  #lastId = 0;
+  #lastId: number;
 
-  constructor(timers: Timers, send: (to: NodeId, request: ForwardRequest) => void) {
+  /** @param idsAfter see `idsOfStart` */
+  constructor(timers: Timers, send: (to: NodeId, request: ForwardRequest) => void, idsAfter = 0) {
     this.#timers = timers;
     this.#send = send;
+    this.#lastId = idsAfter;
   }
 
   get pendingCount(): number {
@@ -98,3 +102,15 @@ export class Forwarder {
 }
 
 const lostByTimeout: ForwardOutcome = { type: "lost", reason: "timeout" };
+
+const startsMax = 2 ** 20;
+const idsPerStart = 2 ** 32;
+
+/**
+ * Where the ids of one start of a node begin: the answer to a request of an earlier start may still come, over the connection of this one,
+ * and must not be taken for the answer to another request. Starts of one data directory never share ids; a wiped one hardly ever does.
+ */
+export function idsOfStart({ instanceId, incarnation }: Identity): number {
+  const start = (crc32c(Buffer.from(instanceId)) + incarnation) % startsMax;
+  return start * idsPerStart;
+}

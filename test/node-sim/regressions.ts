@@ -3,4 +3,5 @@ export const regressions: readonly { readonly seed: number; readonly what: strin
   { seed: 161, what: "a store whose disk was full while it received a snapshot is given up" },
   { seed: 276, what: "nobody asks a node for ever that has left the shard's group" },
   { seed: 1274, what: "a shard that leaves a node and comes back within one turn" },
+  { seed: 1554, what: "an answer to a request of the process before is not taken for another" },
 ];
