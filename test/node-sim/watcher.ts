@@ -38,6 +38,8 @@ export class Watcher {
   /** Where it is; null before it is anywhere. */
   #positions: WatchPositions | null = null;
   #heardMs = 0;
+  /** The connection that counts: one that was left may still have something to say. */
+  #current: WatchRequest | null = null;
   #isStopped = false;
 
   constructor(options: WatcherOptions) {
@@ -81,11 +83,15 @@ export class Watcher {
       wantPrevious: random.chance(0.3),
       signal: abort.signal,
     };
+    this.#current = request;
     const leaveAtMs = time.now + random.next() * 4000;
     this.#heardMs = time.now;
     return new Promise((resolve) => {
       const leave = (): void => {
         resolve();
+        if (this.#current === request) {
+          this.#current = null;
+        }
         process.loop.enter("io", () => abort.abort());
       };
       const check = (): void => {
@@ -106,7 +112,7 @@ export class Watcher {
   async #read(process: Process, request: WatchRequest): Promise<void> {
     const { time, random } = this.#options;
     for await (const item of process.node.watches.watch(request)) {
-      if (request.signal.aborted || process.loop.isDead || this.#isStopped) {
+      if (this.#current !== request || process.loop.isDead || this.#isStopped) {
         return;
       }
       this.#heardMs = time.now;
