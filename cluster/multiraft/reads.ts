@@ -17,14 +17,19 @@ export class Reads {
   #context = 0;
   #asked: ReadDone[] = [];
   #askedAtMs = 0;
-  #lastContext = 0;
+  #lastContext: number;
   /** The leader could not confirm: asking again before something has changed would only spin. */
   #isHeld = false;
   /** Confirmed, waiting until the state has reached the index. */
   #confirmed: { readonly index: LogIndex; readonly done: readonly ReadDone[] }[] = [];
 
-  constructor(queuedMax: number) {
+  /**
+   * @param contextsAfter where contexts begin: elsewhere at each start, because the answer to a question of the process before may still come,
+   * and its index is too old for a question of this one
+   */
+  constructor(queuedMax: number, contextsAfter = 0) {
     this.#queuedMax = queuedMax;
+    this.#lastContext = contextsAfter;
   }
 
   get pendingCount(): number {

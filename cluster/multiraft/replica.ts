@@ -64,7 +64,8 @@ export class Replica {
     this.machine = options.machine;
     this.raft = new Raft(options.raft, recovered);
     this.proposals = new Proposals(options.limits);
-    this.reads = new Reads(options.limits.queuedReadsMax);
+    const start = Math.floor(options.raft.random() * contextStarts);
+    this.reads = new Reads(options.limits.queuedReadsMax, start * contextsPerStart);
     this.#encodePayload = options.encodePayload;
     this.#retention = new LogRetention({
       retainedBytes: options.retainedBytes,
@@ -257,5 +258,9 @@ export class Replica {
     );
   }
 }
+
+/** Two starts of a replica are given the same contexts once in a million times. */
+const contextStarts = 2 ** 20;
+const contextsPerStart = 2 ** 32;
 
 const nothing: PumpResult = { messages: [], didWork: false };
