@@ -43,6 +43,7 @@ export class Machine {
   readonly disk: Disk;
   readonly #options: MachineOptions;
   #process: Process | null = null;
+  #isStarting = false;
   #starts = 0;
   /** What arrived for a process that is paused. */
   readonly #arrivals: (() => void)[] = [];
@@ -64,9 +65,10 @@ export class Machine {
 
   /** Starts a process, unless there is one. */
   async start(): Promise<void> {
-    if (this.#process !== null) {
+    if (this.#process !== null || this.#isStarting) {
       return;
     }
+    this.#isStarting = true;
     const { time, random, drift, disk, events } = this.#options;
     this.#starts += 1;
     events.note(`${this.id} starts`);
@@ -104,6 +106,7 @@ export class Machine {
     });
     node.hub.listen((changes) => events.onChanges(this.id, changes));
     this.#process = { loop, node, transport };
+    this.#isStarting = false;
     await transport.start(node.transportHandlers());
     node.start().catch((error: unknown) => {
       if (!loop.isDead) {
