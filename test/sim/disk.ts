@@ -135,7 +135,12 @@ export class Disk {
   #apply(batch: Batch): void {
     const { hardState, snapshot, entries, applied, compactTo } = batch;
     if (snapshot !== null) {
-      const { index, term } = snapshot.metadata;
+      const { index, term, configuration } = snapshot.metadata;
+      check(
+        !this.isQuarantined || configuration.learners.includes(this.id),
+        "quarantined-is-silent",
+        () => `${this.id} leaves quarantine under ${JSON.stringify(configuration)}`,
+      );
       this.compactedIndex = index;
       this.compactedTerm = term;
       this.entries = [];

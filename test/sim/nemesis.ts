@@ -7,19 +7,22 @@ import type { FaultKind } from "./scenario.ts";
 import { tickUnits } from "./schedule.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { Surroundings } from "./surroundings.ts";
+import type { Workload } from "./workload.ts";
 
 /** Breaks things, one at a time, as the scenario's weights say, until the world is healed. */
 export class Nemesis {
   readonly #around: Surroundings;
   readonly #membership: Membership;
+  readonly #workload: Workload;
   readonly #random: Prng;
   readonly #bag: readonly FaultKind[];
   /** When a node last learned something about a peer's process: connections tell in order. */
   readonly #learned = new Map<string, number>();
   #isOver = false;
 
-  constructor(around: Surroundings, membership: Membership) {
+  constructor(around: Surroundings, membership: Membership, workload: Workload) {
     this.#around = around;
+    this.#workload = workload;
     this.#membership = membership;
     this.#random = around.random.fork();
     const { weights } = around.scenario.faults;
@@ -82,6 +85,8 @@ export class Nemesis {
         return this.#cut([[node.id, this.#otherThan(node).id]], true);
       case "heal":
         return this.#around.network.mendAll();
+      case "desertLeader":
+        return this.#desertLeader(leader);
       case "transfer":
         return leader.serve((raft) => void raft.transferLeader(this.#otherThan(leader).id));
       case "campaign":
@@ -195,6 +200,60 @@ export class Nemesis {
     const others = [...this.#around.nodes.keys()].filter((id) => !group.includes(id));
     const links = group.flatMap((id) => others.map((other): [NodeId, NodeId] => [id, other]));
     this.#cut(links, true);
+  }
+
+  /** The leader is the last to learn that it is replaced: what leases and ReadIndex must survive. */
+  #desertLeader(leader: SimNode): void {
+    const others = this.#random.sample([...this.#around.nodes.values()], Infinity);
+    const followers = others.filter((node) => node !== leader);
+    const last = followers.pop();
+    if (last === undefined) {
+      return;
+    }
+    this.#workload.watchClosely(leader, 3 * this.#around.scenario.raft.electionTicks);
+    switch (this.#random.pick(["transfer", "mute", "restart"] as const)) {
+      case "transfer":
+        leader.serve((raft) => void raft.transferLeader(last.id));
+        this.#later(this.#random.between(1, tickUnits), () => this.#isolate([leader.id]));
+        return;
+      case "mute":
+        this.#cut(
+          [...followers, last].map((node) => [leader.id, node.id]),
+          false,
+        );
+        this.#cut(
+          followers.map((node) => [node.id, leader.id]),
+          false,
+        );
+        return;
+      case "restart":
+        this.#restartLastFollower(leader, last, followers);
+    }
+  }
+
+  /** All but one have lost the leader for long and want another one; then the last follower restarts, and does not find it again. */
+  #restartLastFollower(leader: SimNode, last: SimNode, others: readonly SimNode[]): void {
+    this.#cut(
+      others.map((node) => [leader.id, node.id]),
+      true,
+    );
+    const patience = this.#around.scenario.raft.electionTicks + this.#random.between(2, 10);
+    this.#later(patience * tickUnits, () => {
+      if (last.isUp) {
+        last.crash();
+      }
+      this.#cut([[leader.id, last.id]], true);
+      this.#later(this.#random.between(1, tickUnits / 2), () => {
+        if (!last.isUp) {
+          last.start();
+        }
+        for (const node of others) {
+          this.#later(this.#random.between(1, tickUnits), () =>
+            node.serve((raft) => raft.campaign()),
+          );
+        }
+      });
+    });
   }
 
   /** A node that hears but is not heard, or speaks and does not hear; towards one node or all. */

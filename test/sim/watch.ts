@@ -1,7 +1,7 @@
 import { checkInvariants } from "../../cluster/raft/invariants.ts";
 import type { Message } from "../../cluster/raft/message.ts";
 import type { Raft } from "../../cluster/raft/raft.ts";
-import type { Configuration, NodeId, Term } from "../../cluster/types.ts";
+import type { Configuration, Entry, NodeId, Term } from "../../cluster/types.ts";
 import { LogIndex as toIndex } from "../../cluster/types.ts";
 import type { Disk } from "./disk.ts";
 import { check } from "./failure.ts";
@@ -124,6 +124,9 @@ export class Watch {
       this.#checkQuorum(id, raft);
       const from = this.#ledger.commitIndex + 1;
       for (const entry of raft.entriesBetween(toIndex(from), commitIndex)) {
+        if (entry.type === "config") {
+          this.#checkStep(id, entry);
+        }
         this.#ledger.commit(entry, raft.term, id);
       }
     }
@@ -147,14 +150,23 @@ export class Watch {
     check(term === raft.term, "commit-of-own-term", () => {
       return `${id} in term ${raft.term} commits (${commitIndex}, ${term}) by counting`;
     });
-    const holds = (member: NodeId): boolean => {
-      const disk = this.#nodes.get(member)?.disk;
-      return disk?.holds(commitIndex, raft.term) === true;
-    };
+    const holds = this.#holders({ index: commitIndex, term: raft.term });
     check(isQuorum(configuration, holds), "commit-durable-on-quorum", () => {
       const members = [...configuration.voters, ...configuration.votersOutgoing];
       return `${id} commits ${commitIndex}; durable on ${members.filter(holds).join(" ")} of ${JSON.stringify(configuration)}`;
     });
+  }
+
+  /** Membership goes step by step: a change is decided by a quorum of the members that the change before it made. */
+  #checkStep(id: NodeId, entry: Entry): void {
+    const { configuration } = this.#ledger;
+    check(isQuorum(configuration, this.#holders(entry)), "one-change-at-a-time", () => {
+      return `${id} commits the change ${entry.index} without a quorum of ${JSON.stringify(configuration)}`;
+    });
+  }
+
+  #holders({ index, term }: { readonly index: number; readonly term: number }) {
+    return (member: NodeId): boolean => this.#nodes.get(member)?.disk.holds(index, term) === true;
   }
 
   /** Before a message leaves: it promises nothing that its sender's disk does not hold. */

@@ -55,6 +55,31 @@ export class Workload {
     node.serve((raft) => node.client.propose(raft, lengths));
   }
 
+  /** Clients of one node ask it again and again while others write elsewhere: how a stale read would show. */
+  watchClosely(node: SimNode, ticks: number): void {
+    const delay = this.#random.between(1, tickUnits / 2);
+    this.#around.schedule.after(delay, () => {
+      if (this.#isOver) {
+        return;
+      }
+      const { leaseRate, payloadMax } = this.#around.scenario.workload;
+      const floor = this.#around.ledger.visibleIndex;
+      if (this.#random.chance(leaseRate)) {
+        node.serve((raft) => node.client.leaseRead(raft, floor, node.applied.index));
+      } else {
+        node.serve((raft) => node.client.read(raft, floor));
+      }
+      for (const other of this.#around.nodes.values()) {
+        if (other !== node && other.raft?.isLeader) {
+          other.serve((raft) => other.client.propose(raft, [this.#random.between(4, payloadMax)]));
+        }
+      }
+      if (ticks * tickUnits > delay) {
+        this.watchClosely(node, ticks - delay / tickUnits);
+      }
+    });
+  }
+
   #anyNode(): SimNode {
     return this.#random.pick([...this.#around.nodes.values()]);
   }

@@ -43,8 +43,8 @@ export function simulate(seed: number, trace: ((line: string) => void) | null = 
   const scenario = drawScenario(seed);
   const around = build(scenario, trace);
   const membership = new Membership(around);
-  const nemesis = new Nemesis(around, membership);
   const workload = new Workload(around);
+  const nemesis = new Nemesis(around, membership, workload);
   nemesis.start();
   workload.start();
   around.schedule.runUntil(scenario.faultTicks * tickUnits, () => false);
