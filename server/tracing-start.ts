@@ -16,7 +16,7 @@ export interface TracingOptions {
 
 /**
  * Turns tracing on when the environment names a collector (OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT); null
- * otherwise, and then nothing of OpenTelemetry is loaded. Throws when the optional packages were not installed.
+ * otherwise, and then nothing of OpenTelemetry is loaded. Throws when its packages were not installed.
  */
 export async function startTracing(options: TracingOptions): Promise<Tracing | null> {
   // Read here and not by server/config.ts: these are OpenTelemetry's own variables, and its SDK reads the rest of them itself.
@@ -26,7 +26,7 @@ export async function startTracing(options: TracingOptions): Promise<Tracing | n
   }
   const { OtlpExporter } = await import("./otlp-exporter.ts").catch((cause: unknown) => {
     throw new Error(
-      "OTEL_EXPORTER_OTLP_ENDPOINT is set but the OpenTelemetry packages are missing: install without --omit=optional",
+      "OTEL_EXPORTER_OTLP_ENDPOINT is set but the OpenTelemetry packages are missing: run npm ci",
       { cause },
     );
   });
