@@ -36,7 +36,8 @@ const copied = ["package.json", "cluster", "server", "storage", "proto", "test"]
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const names = (await readdir(folder)).filter((name) => name.startsWith(values.only)).sort();
+  const files = (await readdir(folder)).filter((name) => name.endsWith(".txt"));
+  const names = files.filter((name) => name.startsWith(values.only)).sort();
   let missed = 0;
   console.log("| planted bug | found by | after seeds |\n| --- | --- | --- |");
   for (const name of names) {
