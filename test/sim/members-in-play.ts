@@ -26,7 +26,9 @@ export function configurationsInPlay(around: Surroundings): readonly Configurati
   for (const id of voters) {
     const node = nodes.get(id);
     if (node !== undefined && !node.disk.isQuarantined) {
+      // What it goes by now, and what it will go by if it restarts and has forgotten what it knew to be committed.
       inPlay.push(node.raft?.configuration ?? node.disk.applied.configuration);
+      inPlay.push(node.disk.applied.configuration);
     }
   }
   return inPlay;

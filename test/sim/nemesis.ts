@@ -211,16 +211,13 @@ export class Nemesis {
       return;
     }
     this.#workload.watchClosely(leader, 3 * this.#around.scenario.raft.electionTicks);
-    switch (this.#random.pick(["transfer", "mute", "restart"] as const)) {
+    switch (this.#random.pick(["transfer", "mute", "restart", "restart"] as const)) {
       case "transfer":
         leader.serve((raft) => void raft.transferLeader(last.id));
         this.#later(this.#random.between(1, tickUnits), () => this.#isolate([leader.id]));
         return;
       case "mute":
-        this.#cut(
-          [...followers, last].map((node) => [leader.id, node.id]),
-          false,
-        );
+        this.#cut(linksOf(leader, [...followers, last]), false);
         this.#cut(
           followers.map((node) => [node.id, leader.id]),
           false,
@@ -231,26 +228,26 @@ export class Nemesis {
     }
   }
 
-  /** All but one have lost the leader for long and want another one; then the last follower restarts, and does not find it again. */
+  /**
+   * As many as make a majority but for one vote have lost the leader for long and want another one; then the last follower restarts,
+   * and does not find the leader again.
+   */
   #restartLastFollower(leader: SimNode, last: SimNode, others: readonly SimNode[]): void {
-    this.#cut(
-      others.map((node) => [leader.id, node.id]),
-      true,
-    );
+    const deserters = others.slice(0, Math.floor((others.length + 2) / 2));
+    this.#cut(linksOf(leader, deserters), true);
     const patience = this.#around.scenario.raft.electionTicks + this.#random.between(2, 10);
     this.#later(patience * tickUnits, () => {
       if (last.isUp) {
         last.crash();
       }
-      this.#cut([[leader.id, last.id]], true);
-      this.#later(this.#random.between(1, tickUnits / 2), () => {
+      this.#cut(linksOf(leader, [...others, last]), true);
+      this.#later(this.#random.between(1, tickUnits / 4), () => {
         if (!last.isUp) {
           last.start();
         }
-        for (const node of others) {
-          this.#later(this.#random.between(1, tickUnits), () =>
-            node.serve((raft) => raft.campaign()),
-          );
+        for (const node of deserters) {
+          const delay = this.#random.between(1, tickUnits / 2);
+          this.#later(delay, () => node.serve((raft) => raft.campaign()));
         }
       });
     });
@@ -294,4 +291,11 @@ export class Nemesis {
       }
     });
   }
+}
+
+function linksOf(
+  node: SimNode,
+  others: readonly SimNode[],
+): readonly (readonly [NodeId, NodeId])[] {
+  return others.map((other) => [node.id, other.id]);
 }
