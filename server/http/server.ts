@@ -1,9 +1,10 @@
 import { Server as NetServer } from "node:net";
-import { pause, systemTimers as timers } from "../timers.ts";
+import { pause, soon, systemTimers as timers } from "../timers.ts";
 import { type App, type AppOptions, buildApp } from "./app.ts";
 
 /** How long idle connections may bring one more request after the node has stopped accepting new ones. */
-const drainMs = 500;
+const drainMaxMs = 2000;
+const drainPollMs = 20;
 
 /** The listening side of HTTP: where it is, and how it ends without failing anybody. */
 export class HttpServer {
@@ -61,9 +62,20 @@ export class HttpServer {
     }
     this.#isDraining = true;
     const { server } = this.#app.fastify;
-    // The listener alone: http.Server.close() would also cut idle connections.
-    NetServer.prototype.close.call(server);
-    await pause(timers, drainMs);
+    // Right after the event loop has accepted what was waiting: a connection that the kernel has and nobody accepted is reset.
+    await new Promise<void>((resolve) => {
+      soon(() => {
+        // The listener alone: http.Server.close() would also cut idle connections.
+        NetServer.prototype.close.call(server);
+        resolve();
+      });
+    });
+    for (let waitedMs = 0; waitedMs < drainMaxMs; waitedMs += drainPollMs) {
+      if ((await connectionCount(server)) === 0) {
+        return;
+      }
+      await pause(timers, drainPollMs);
+    }
   }
 
   /** Ends watches, waits for requests under way, closes everything that is left after `timeoutMs`. Idempotent. */
@@ -84,4 +96,10 @@ export class HttpServer {
       timer.cancel();
     }
   }
+}
+
+function connectionCount(server: NetServer): Promise<number> {
+  return new Promise((resolve) => {
+    server.getConnections((error, count) => resolve(error === null ? count : 0));
+  });
 }
