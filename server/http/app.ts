@@ -1,4 +1,6 @@
 import { randomBytes } from "node:crypto";
+import type { Server } from "node:http";
+import type { Socket } from "node:net";
 import fastify, { type FastifyInstance } from "fastify";
 import type { Config } from "../config.ts";
 import { ServiceError } from "../errors.ts";
@@ -60,8 +62,10 @@ export async function buildApp(options: AppOptions): Promise<App> {
     advertisedAddress: options.advertisedAddress,
     closing: closing.signal,
   };
+  const silent = silentConnections(app.server);
   app.addHook("preClose", (done) => {
     closing.abort();
+    silent.forEach((socket) => socket.destroy());
     done();
   });
   app.removeContentTypeParser("text/plain");
@@ -88,6 +92,20 @@ export async function buildApp(options: AppOptions): Promise<App> {
   allowed.addRoutes();
   await app.ready();
   return { fastify: app, admission };
+}
+
+/**
+ * Connections that have not brought a request yet, as browsers and clients with pools open them. Node counts them as busy, and a server
+ * that closes no longer looks whether their first head is overdue: it would wait for them for ever.
+ */
+function silentConnections(server: Server): ReadonlySet<Socket> {
+  const silent = new Set<Socket>();
+  server.on("connection", (socket) => {
+    silent.add(socket);
+    socket.once("close", () => silent.delete(socket));
+  });
+  server.prependListener("request", ({ socket }) => silent.delete(socket));
+  return silent;
 }
 
 function createFastify({ config, log }: AppOptions): FastifyInstance {

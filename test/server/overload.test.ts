@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { request as httpRequest } from "node:http";
+import { connect } from "node:net";
 import { test } from "node:test";
 import type { Answer } from "../../server/http/exchange.ts";
 import { startServer } from "./support.ts";
@@ -81,6 +83,21 @@ test("a closing server finishes what it has begun and takes no more", async () =
   await closed;
   await assert.rejects(fetch(`${url}/v1/kv/a`));
 });
+
+test(
+  "closing does not wait for a connection that has never brought a request",
+  { timeout: 20_000 },
+  async () => {
+    const server = await startServer({ headersTimeoutMs: 60_000, bodyTimeoutMs: 60_000 });
+    const { port } = await server.listen();
+    const accepted = once(server.app.fastify.server, "connection");
+    const socket = connect(port, "127.0.0.1");
+    await accepted;
+    const closed = once(socket, "close");
+    await server.close();
+    await closed;
+  },
+);
 
 test("every answer is told to the observer once, with its route's template", async () => {
   const answers: Answer[] = [];
