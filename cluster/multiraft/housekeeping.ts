@@ -40,10 +40,6 @@ export class Housekeeping {
     return this.#now;
   }
 
-  get awakeCount(): number {
-    return this.#awake.size;
-  }
-
   wake(replica: Replica): void {
     this.#awake.add(replica);
   }

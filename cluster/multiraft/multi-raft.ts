@@ -99,11 +99,6 @@ export class MultiRaft {
     return this.#turn.floor;
   }
 
-  /** Groups that keep time at present; the others sleep. */
-  get awakeCount(): number {
-    return this.#housekeeping.awakeCount;
-  }
-
   get snapshotCounts(): { readonly sending: number; readonly receiving: number } {
     return { sending: this.#snapshots.sendingCount, receiving: this.#snapshots.receivingCount };
   }

@@ -45,10 +45,6 @@ export class Outbox {
     this.#box(to).echoMs = sentMs;
   }
 
-  forget(peer: NodeId): void {
-    this.#boxes.delete(peer);
-  }
-
   /** Sends one frame to every peer that has something; returns the requests that the transport dropped at once. */
   flush(transport: Transport, header: FrameHeader): { to: NodeId; request: ForwardRequest }[] {
     const dropped: { to: NodeId; request: ForwardRequest }[] = [];

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -211,16 +211,6 @@ export class LocalCluster {
     const file = join(this.#options.dataDirectory, "cluster.json");
     await writeFile(file, `${JSON.stringify({ nodes }, null, 2)}\n`);
   }
-}
-
-/** What a running local cluster's cluster.json says. */
-export interface ClusterFile {
-  readonly nodes: readonly { id: string; pid: number | null; http: string; peer: string }[];
-}
-
-/** Reads what a running local cluster says of itself. Rejects when there is none. */
-export async function readClusterFile(dataDirectory: string): Promise<ClusterFile> {
-  return JSON.parse(await readFile(join(dataDirectory, "cluster.json"), "utf8")) as ClusterFile;
 }
 
 function eachLine(stream: NodeJS.ReadableStream | null, onLine: (line: string) => void): void {
