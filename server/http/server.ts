@@ -6,12 +6,17 @@ import { type App, type AppOptions, buildApp } from "./app.ts";
 const drainMaxMs = 2000;
 const drainPollMs = 20;
 
+/** A turn of the event loop that took no longer accepted everything that was waiting just now. */
+const quietTurnMs = 0.2;
+const quietTurnTries = 2000;
+
 /** The listening side of HTTP: where it is, and how it ends without failing anybody. */
 export class HttpServer {
   readonly #options: Omit<AppOptions, "advertisedAddress">;
   #app: App | null = null;
   #port = 0;
   #isDraining = false;
+  #drained: Promise<void> | null = null;
   #stopped: Promise<void> | null = null;
 
   constructor(options: Omit<AppOptions, "advertisedAddress">) {
@@ -54,22 +59,23 @@ export class HttpServer {
 
   /**
    * Accepts no new connections. Those that are open are served, and told to close with their next answer: a connection that was cut
-   * while idle could lose a request that is already on its way.
+   * while idle could lose a request that is already on its way. Idempotent.
    */
-  async drain(): Promise<void> {
-    if (this.#app === null || this.#isDraining) {
+  drain(): Promise<void> {
+    this.#drained ??= this.#drain();
+    return this.#drained;
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#app === null) {
       return;
     }
-    this.#isDraining = true;
     const { server } = this.#app.fastify;
-    // Right after the event loop has accepted what was waiting: a connection that the kernel has and nobody accepted is reset.
-    await new Promise<void>((resolve) => {
-      soon(() => {
-        // The listener alone: http.Server.close() would also cut idle connections.
-        NetServer.prototype.close.call(server);
-        resolve();
-      });
-    });
+    await quietTurn();
+    // The listener alone: http.Server.close() would also cut idle connections.
+    NetServer.prototype.close.call(server);
+    // Not before: who is told to close connects again at once.
+    this.#isDraining = true;
     for (let waitedMs = 0; waitedMs < drainMaxMs; waitedMs += drainPollMs) {
       if ((await connectionCount(server)) === 0) {
         return;
@@ -94,6 +100,22 @@ export class HttpServer {
       await app.fastify.close();
     } finally {
       timer.cancel();
+    }
+  }
+}
+
+/**
+ * Resolves when the event loop has hardly done anything since it last accepted connections. A listener that is closed then resets nobody:
+ * the kernel resets connections that it holds and nobody has accepted. A loop that is never quiet is not waited for without end.
+ */
+async function quietTurn(): Promise<void> {
+  for (let count = 0; count < quietTurnTries; count += 1) {
+    const begunMs = performance.now();
+    await new Promise<void>((resolve) => {
+      soon(resolve);
+    });
+    if (performance.now() - begunMs <= quietTurnMs) {
+      return;
     }
   }
 }
