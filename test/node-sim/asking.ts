@@ -2,7 +2,7 @@ import type { ClusterNode } from "../../server/cluster-node.ts";
 import { errorDefinitions, ServiceError } from "../../server/errors.ts";
 import type { RequestContext } from "../../server/http/service.ts";
 import type { Prng } from "../sim/prng.ts";
-import type { Ending } from "./history.ts";
+import type { Ending } from "../workload/history.ts";
 import type { Machine } from "./machine.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 

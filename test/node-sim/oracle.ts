@@ -4,7 +4,7 @@ import type { ChangeEvent } from "../../storage/commands.ts";
 import type { Change } from "../checkers/watches.ts";
 import { Violation } from "./failure.ts";
 import type { Machine } from "./machine.ts";
-import { text } from "./operations.ts";
+import { text } from "./simulated-door.ts";
 
 /**
  * Sees everything that all replicas do, and compares them: what one log entry changes, how a state digests, who leads a term, which entry is

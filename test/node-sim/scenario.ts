@@ -1,4 +1,5 @@
 import { Prng } from "../sim/prng.ts";
+import type { ClientScenario } from "../workload/client.ts";
 
 /** What can happen to a cluster, one thing at a time. */
 export type FaultKind = (typeof faultKinds)[number];
@@ -63,20 +64,6 @@ export interface NetworkScenario {
   /** What goes from one node to another keeps its order, as on one connection. */
   readonly isOrdered: boolean;
 }
-
-export interface ClientScenario {
-  readonly count: number;
-  readonly thinkMs: number;
-  readonly keys: number;
-  readonly timeoutMs: number;
-  /** Share of the kinds of work. */
-  readonly weights: Readonly<Record<WorkKind, number>>;
-  /** Whether reads by lease are made too: they count on clocks that drift little. */
-  readonly usesLeases: boolean;
-}
-
-/** What a client may be busy with. */
-export type WorkKind = "register" | "counter" | "text" | "pair" | "lock" | "ttl" | "retry";
 
 /** The world of a seed. */
 export function drawScenario(seed: number): Scenario {

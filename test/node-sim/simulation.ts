@@ -7,16 +7,17 @@ import { checkLocks } from "../checkers/locks.ts";
 import { checkMortals } from "../checkers/ttl.ts";
 import { checkWatches } from "../checkers/watches.ts";
 import { Prng } from "../sim/prng.ts";
+import { Client } from "../workload/client.ts";
+import { History } from "../workload/history.ts";
 import { Asking } from "./asking.ts";
-import { Client } from "./clients.ts";
 import { Disk } from "./disk.ts";
 import { Violation } from "./failure.ts";
-import { History } from "./history.ts";
 import { Machine } from "./machine.ts";
 import { Nemesis } from "./nemesis.ts";
 import { Network } from "./network.ts";
 import { Oracle } from "./oracle.ts";
 import type { Scenario } from "./scenario.ts";
+import { SimulatedDoors } from "./simulated-door.ts";
 import { Trace } from "./trace.ts";
 import { VirtualTime } from "./virtual-time.ts";
 import { watchedPrefixes, Watcher } from "./watcher.ts";
@@ -99,7 +100,7 @@ export class Simulation {
         scenario: scenario.clients,
         time,
         random: random.fork(),
-        asking: this.#asking,
+        doors: new SimulatedDoors(this.#asking),
         history: this.#history,
         note: (what) => this.#note(what),
       });

@@ -3,7 +3,7 @@ import type { WatchItem, WatchPositions, WatchRequest } from "../../server/http/
 import type { Place, WatchSpan } from "../checkers/watches.ts";
 import type { Prng } from "../sim/prng.ts";
 import type { Machine, Process } from "./machine.ts";
-import { bytes } from "./operations.ts";
+import { bytes } from "./simulated-door.ts";
 import { describeChange } from "./oracle.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 

@@ -1,19 +1,31 @@
-import type { Revision } from "../../cluster/types.ts";
-import type { PutCommand, TransactionCommand } from "../../storage/commands.ts";
 import type { KvInput, KvOutput } from "../checkers/kv-model.ts";
 import type { Prng } from "../sim/prng.ts";
-import type { Asking } from "./asking.ts";
+import type { Clock, Doors, HeldLock, KvWrite, Pair } from "./door.ts";
 import type { Ending, History } from "./history.ts";
-import { bytes, commandOf, execute, outputOf, read, shown } from "./operations.ts";
-import type { ClientScenario, WorkKind } from "./scenario.ts";
-import type { VirtualTime } from "./virtual-time.ts";
+
+/** What a client may be busy with. */
+export type WorkKind = "register" | "counter" | "text" | "pair" | "lock" | "ttl" | "retry";
+
+/** What clients do, and how often. */
+export interface ClientScenario {
+  readonly count: number;
+  /** Mean pause between two operations. */
+  readonly thinkMs: number;
+  /** Keys of each kind. */
+  readonly keys: number;
+  readonly timeoutMs: number;
+  /** Share of the kinds of work. */
+  readonly weights: Readonly<Record<WorkKind, number>>;
+  /** Whether reads by lease are made too: they count on clocks that drift little. */
+  readonly usesLeases: boolean;
+}
 
 export interface ClientOptions {
   readonly name: string;
   readonly scenario: ClientScenario;
-  readonly time: VirtualTime;
+  readonly time: Clock;
   readonly random: Prng;
-  readonly asking: Asking;
+  readonly doors: Doors;
   readonly history: History;
   readonly note: (what: string) => void;
 }
@@ -99,11 +111,11 @@ export class Client {
 
   /** Reads one key, linearizably. */
   async read(key: string): Promise<Ending<KvOutput>> {
-    const { asking, random, scenario, history } = this.#options;
+    const { doors, random, scenario, history } = this.#options;
     const consistency = scenario.usesLeases && random.chance(0.3) ? "lease" : "linearizable";
     const call = history.tick();
-    const ending = await asking.ask(asking.pickMachine(), false, async (node, context) => {
-      const record = await read(node, key, consistency, context);
+    const ending = await doors.ask(false, async (door) => {
+      const record = await door.read(key, consistency);
       return { type: "got", record } as const;
     });
     if (ending.type === "done" && ending.value.record !== null) {
@@ -113,37 +125,31 @@ export class Client {
   }
 
   /** Writes one key. */
-  async write(key: string, input: Exclude<KvInput, { type: "get" }>): Promise<Ending<KvOutput>> {
-    const { asking, history } = this.#options;
+  async write(key: string, input: KvWrite): Promise<Ending<KvOutput>> {
+    const { doors, history } = this.#options;
     if (history.of(key).length > operationsPerKeyMax) {
       return this.read(key);
     }
     const call = history.tick();
-    const ending = await asking.ask(asking.pickMachine(), true, async (node, context) =>
-      outputOf(await execute(node, commandOf(key, input), context)),
-    );
+    const ending = await doors.ask(true, (door) => door.write(key, input, null));
     this.#learn(key, ending);
     return this.#ended(key, call, input, ending);
   }
 
   /** Increments, and does not give up: always under one idempotency key, through whichever node. */
   async #retried(key: string): Promise<void> {
-    const { asking, history, time, random } = this.#options;
+    const { doors, history, time, random } = this.#options;
     const input = { type: "increment", by: 1 } as const;
-    const idempotency = { key: this.#unique(), fingerprint: "increment" };
+    const idempotencyKey = this.#unique();
     const call = history.tick();
     let ending: Ending<KvOutput> = { type: "failed", reason: "not tried" };
     let isOpen = false;
     for (let attempt = 0; attempt < 6 && ending.type !== "done"; attempt++) {
-      ending = await asking.ask(asking.pickMachine(), true, async (node, context) =>
-        outputOf(await execute(node, commandOf(key, input), context, idempotency)),
-      );
+      ending = await doors.ask(true, (door) => door.write(key, input, idempotencyKey));
       isOpen ||= ending.type === "unknown";
       if (ending.type === "done" && random.chance(0.3)) {
         // Once more, although it was answered: nothing may happen.
-        await asking.ask(asking.pickMachine(), true, (node, context) =>
-          execute(node, commandOf(key, input), context, idempotency),
-        );
+        await doors.ask(true, (door) => door.write(key, input, idempotencyKey));
       }
       await time.pause(random.next() * 50);
     }
@@ -155,41 +161,25 @@ export class Client {
 
   /** Writes the same to two keys of one shard, in one transaction; on some conditions. */
   async #writePair(place: string): Promise<void> {
-    const { asking, history, random } = this.#options;
+    const { doors, history, random } = this.#options;
     const key = `{${place}}`;
     const value = this.#unique();
     const seen = random.chance(0.5) ? (this.#seen.get(key) ?? 0) : null;
-    const command = pairCommand(place, value, seen);
     const condition = seen === 0 ? "absent" : seen;
     const call = history.tick();
-    const ending = await asking.ask(asking.pickMachine(), true, async (node, context) => {
-      const result = await execute(node, command, context);
-      if (result.type !== "transaction") {
-        throw new Error(`a transaction was answered with ${result.type}`);
-      }
-      const [first, second] = result.results;
-      return pairOutput(result.succeeded, result.revision, first, second);
-    });
+    const ending = await doors.ask(true, (door) => door.writePair(pairOf(place), value, seen));
     this.#learn(key, ending);
     this.#ended(key, call, { type: "put", value, condition }, ending);
   }
 
   /** Reads both keys of a pair at once: they are always alike. */
   async readPair(place: string): Promise<void> {
-    const { asking, history } = this.#options;
+    const { doors, history } = this.#options;
     const key = `{${place}}`;
     const call = history.tick();
-    const ending = await asking.ask(asking.pickMachine(), false, async (node, context) => {
-      const keys = pairKeys(place).map(bytes);
-      const query = { type: "get_many", keys } as const;
-      const { value } = await node.router.query(
-        bytes(key),
-        query,
-        { type: "linearizable" },
-        context,
-      );
-      const [first = null, second = null] = value.type === "get_many" ? value.records : [];
-      return { type: "got", record: same(shown(first), shown(second)) } as const;
+    const ending = await doors.ask(false, async (door) => {
+      const record = await door.readPair(pairOf(place));
+      return { type: "got", record } as const;
     });
     if (ending.type === "done" && ending.value.record !== null) {
       this.#seen.set(key, ending.value.record.revision);
@@ -199,29 +189,18 @@ export class Client {
 
   /** Takes a lock, writes under it for a while, sometimes dawdles beyond its time, lets go. */
   async #lock(place: string): Promise<void> {
-    const { asking, history, random, time } = this.#options;
+    const { doors, history, random, time } = this.#options;
     const lock = `{${place}}lock`;
     const owner = this.#unique();
     const ttlMs = random.pick([200, 1000, 4000]);
-    let token: Revision | null = null;
+    let token: number | null = null;
     for (let attempt = 0; attempt < 3 && token === null; attempt++) {
       const call = history.tick();
-      const ending = await asking.ask(asking.pickMachine(), true, (node, context) =>
-        execute(
-          node,
-          {
-            type: "lock_acquire",
-            lock: bytes(lock),
-            owner,
-            value: bytes("v"),
-            ttlMs,
-            wait: random.chance(0.5),
-          },
-          context,
-        ),
+      const ending = await doors.ask(true, (door) =>
+        door.acquire(lock, owner, ttlMs, random.chance(0.5)),
       );
-      if (ending.type === "done" && ending.value.type === "lock_held") {
-        token = ending.value.token;
+      if (ending.type === "done" && ending.value !== null) {
+        token = ending.value;
         history.grants.push({ lock, owner, token, call, return: history.tick() });
       }
       await time.pause(random.next() * 100);
@@ -229,46 +208,36 @@ export class Client {
     if (token === null) {
       return;
     }
+    const held = { lock, owner, token };
     for (let writes = random.between(1, 4); writes > 0; writes--) {
-      await this.#fencedWrite(lock, `{${place}}data`, token);
+      await this.#fencedWrite(`{${place}}data`, held);
       await time.pause(random.next() * (random.chance(0.2) ? 2 * ttlMs : 20));
       if (random.chance(0.3)) {
-        const keep = { lock: bytes(lock), owner, token, ttlMs } as const;
-        await asking.ask(asking.pickMachine(), true, (node, context) =>
-          execute(node, { ...keep, type: "lock_keep_alive" }, context),
-        );
+        await doors.ask(true, (door) => door.keep(held, ttlMs));
       }
     }
     if (random.chance(0.7)) {
-      const release = { lock: bytes(lock), owner, token } as const;
-      await asking.ask(asking.pickMachine(), true, (node, context) =>
-        execute(node, { ...release, type: "lock_release" }, context),
-      );
+      await doors.ask(true, (door) => door.release(held));
     }
   }
 
-  async #fencedWrite(lock: string, key: string, token: Revision): Promise<void> {
-    const { asking, history } = this.#options;
-    const plain = putOf(key, this.#unique(), null);
-    const command: PutCommand = { ...plain, fence: { lock: bytes(lock), token } };
-    const ending = await asking.ask(asking.pickMachine(), true, (node, context) =>
-      execute(node, command, context),
-    );
+  async #fencedWrite(key: string, held: HeldLock): Promise<void> {
+    const { doors, history } = this.#options;
+    const value = this.#unique();
+    const ending = await doors.ask(true, (door) => door.writeFenced(key, value, held));
     history.counts[ending.type] += 1;
-    if (ending.type === "done" && ending.value.type === "put") {
-      history.fencedWrites.push({ lock, token, revision: ending.value.revision });
+    if (ending.type === "done" && ending.value !== null) {
+      history.fencedWrites.push({ lock: held.lock, token: held.token, revision: ending.value });
     }
   }
 
   /** Writes a key that dies, and looks at it until it is gone. */
   async #mortal(): Promise<void> {
-    const { asking, history, random, time } = this.#options;
+    const { doors, history, random, time } = this.#options;
     const key = `mortal-${this.#unique()}`;
     const ttlMs = random.pick([150, 600, 2000]);
     const writtenAfterMs = time.now;
-    const ending = await asking.ask(asking.pickMachine(), true, (node, context) =>
-      execute(node, { ...putOf(key, "v", null), ttlMs }, context),
-    );
+    const ending = await doors.ask(true, (door) => door.writeMortal(key, ttlMs));
     history.counts[ending.type] += 1;
     if (ending.type !== "done") {
       return;
@@ -280,12 +249,10 @@ export class Client {
   }
 
   async #lookAfter(mortal: History["mortals"][number]): Promise<void> {
-    const { asking, random, time } = this.#options;
+    const { doors, random, time } = this.#options;
     for (let looks = 0; looks < 12 && !this.#isStopped; looks++) {
       const callMs = time.now;
-      const ending = await asking.ask(asking.pickMachine(), false, (node, context) =>
-        read(node, mortal.key, "linearizable", context),
-      );
+      const ending = await doors.ask(false, (door) => door.read(mortal.key, "linearizable"));
       if (ending.type === "done") {
         const isThere = ending.value !== null;
         mortal.looks.push({ callMs, returnMs: time.now, isThere });
@@ -324,69 +291,7 @@ export class Client {
   }
 }
 
-function putOf(key: string, value: string, condition: null): PutCommand {
-  return {
-    type: "put",
-    key: bytes(key),
-    value: bytes(value),
-    contentType: "text/plain",
-    ttlMs: null,
-    condition,
-    fence: null,
-    wantPrevious: false,
-  };
-}
-
-function pairKeys(place: string): readonly [string, string] {
-  return [`{${place}}a`, `{${place}}b`];
-}
-
-/** @param seen null: in any case; 0: when there is nothing; else when the pair has this revision */
-function pairCommand(place: string, value: string, seen: number | null): TransactionCommand {
-  const [a, b] = pairKeys(place);
-  return {
-    type: "transaction",
-    compares:
-      seen === null
-        ? []
-        : [{ key: bytes(a), target: "mod_revision", operator: "equal", operand: seen }],
-    success: [putOf(a, value, null), putOf(b, value, null)],
-    failure: [
-      { type: "get", key: bytes(a) },
-      { type: "get", key: bytes(b) },
-    ],
-  };
-}
-
-type PairResult = Extract<
-  Awaited<ReturnType<typeof execute>>,
-  { type: "transaction" }
->["results"][number];
-
-function pairOutput(
-  succeeded: boolean,
-  revision: number,
-  first: PairResult | undefined,
-  second: PairResult | undefined,
-): KvOutput {
-  if (first?.type === "put" && second?.type === "put" && succeeded) {
-    if (first.version !== second.version) {
-      throw new Error(`a pair has versions ${first.version} and ${second.version}`);
-    }
-    const { created, version } = first;
-    return { type: "written", created, revision, version, value: null };
-  }
-  if (first?.type === "get" && second?.type === "get" && !succeeded) {
-    return { type: "condition_failed", current: same(shown(first.record), shown(second.record)) };
-  }
-  throw new Error("a transaction was answered with the results of another");
-}
-
-/** Both halves of a pair; throws when they differ. */
-function same<T>(first: T, second: T): T {
-  const [a, b] = [JSON.stringify(first), JSON.stringify(second)];
-  if (a !== b) {
-    throw new Error(`a pair was torn: ${a} and ${b}`);
-  }
-  return first;
+/** The keys of a pair, by the name under which its history is kept. */
+export function pairOf(place: string): Pair {
+  return { first: `{${place}}a`, second: `{${place}}b` };
 }
