@@ -29,7 +29,7 @@ if (process.argv[2] === "echo") {
 }
 
 function emptyFrame(): Frame {
-  const items = { messages: [], requests: [], responses: [] };
+  const items = { messages: [], requests: [], responses: [], digests: [] };
   return { ...items, floor: Revision(1e6), epoch: 12, sentMs: 1e6, echoMs: 1e6 };
 }
 

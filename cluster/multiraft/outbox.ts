@@ -1,11 +1,18 @@
 import type { Message } from "../raft/message.ts";
 import type { NodeId, Revision, ShardId } from "../types.ts";
-import type { ForwardRequest, ForwardResponse, ShardMessage, Transport } from "./transport.ts";
+import type {
+  ForwardRequest,
+  ForwardResponse,
+  ShardDigest,
+  ShardMessage,
+  Transport,
+} from "./transport.ts";
 
 interface PeerBox {
   messages: ShardMessage[];
   requests: ForwardRequest[];
   responses: ForwardResponse[];
+  digests: ShardDigest[];
   /** Send a frame even when it is empty: the node-level heartbeat. */
   isDue: boolean;
   /** `sentMs` of the newest frame that came from the peer, to be echoed once. */
@@ -35,6 +42,12 @@ export class Outbox {
     this.#box(to).responses.push(response);
   }
 
+  addDigest(to: NodeId, digest: ShardDigest): void {
+    const box = this.#box(to);
+    box.digests.push(digest);
+    box.isDue = true;
+  }
+
   /** The next flush sends a frame to this peer in any case. */
   heartbeat(to: NodeId): void {
     this.#box(to).isDue = true;
@@ -54,16 +67,18 @@ export class Outbox {
       if (isEmpty && !box.isDue) {
         continue;
       }
-      const { messages, requests, responses, echoMs } = box;
+      const { messages, requests, responses, digests, echoMs } = box;
       box.messages = [];
       box.requests = [];
       box.responses = [];
+      box.digests = [];
       box.isDue = false;
       box.echoMs = 0;
       const isQueued = transport.send(to, {
         messages,
         requests,
         responses,
+        digests,
         floor: header.floor,
         epoch: header.epoch,
         sentMs: header.nowMs,
@@ -81,7 +96,14 @@ export class Outbox {
   #box(peer: NodeId): PeerBox {
     let box = this.#boxes.get(peer);
     if (box === undefined) {
-      box = { messages: [], requests: [], responses: [], isDue: false, echoMs: 0 };
+      box = {
+        messages: [],
+        requests: [],
+        responses: [],
+        digests: [],
+        isDue: false,
+        echoMs: 0,
+      };
       this.#boxes.set(peer, box);
     }
     return box;

@@ -1,5 +1,5 @@
 import type { Message } from "../raft/message.ts";
-import type { NodeId, Revision, ShardId, SnapshotMetadata } from "../types.ts";
+import type { LogIndex, NodeId, Revision, ShardId, SnapshotMetadata } from "../types.ts";
 
 /**
  * Moves frames between nodes. A frame may be lost or overtake another, and one without requests may come twice (who asks again does so under
@@ -74,6 +74,8 @@ export interface Frame {
   readonly messages: readonly ShardMessage[];
   readonly requests: readonly ForwardRequest[];
   readonly responses: readonly ForwardResponse[];
+  /** What the sender's replicas hold: rare. Heard before `messages`, which may bring what comes after it. */
+  readonly digests: readonly ShardDigest[];
   /** The sender's Lamport floor: revisions travel on every frame. */
   readonly floor: Revision;
   /** The epoch of the sender's cluster map: tells a peer that its map is old. */
@@ -87,6 +89,15 @@ export interface Frame {
 export interface ShardMessage {
   readonly shard: ShardId;
   readonly message: Message;
+}
+
+/** What the sender's replica of a shard holds at one applied index; see state-comparison.ts. */
+export interface ShardDigest {
+  readonly shard: ShardId;
+  /** 0: it holds nothing, and waits for its leader. */
+  readonly index: LogIndex;
+  /** As `StateMachine.digest`; empty at index 0. */
+  readonly digest: string;
 }
 
 /** A client's operation on its way to a replica that can serve it. */

@@ -3,10 +3,11 @@ import type {
   ForwardRequest,
   ForwardResponse,
   Frame,
+  ShardDigest,
   ShardMessage,
 } from "../multiraft/transport.ts";
 import type { Message } from "../raft/message.ts";
-import { Revision, ShardId, Term, type NodeId } from "../types.ts";
+import { LogIndex, Revision, ShardId, Term, type NodeId } from "../types.ts";
 import { readMessage, readNodeId, readShard, writeMessage, type Route } from "./message-codec.ts";
 import { WireError, WireReader, WireWriter } from "./wire.ts";
 
@@ -64,6 +65,9 @@ export function encodeFrame(frame: Frame, route: Route): Buffer {
   writer.uint(5, frame.epoch);
   writer.double(6, frame.sentMs);
   writer.double(7, frame.echoMs);
+  for (const digest of frame.digests) {
+    writer.message(9, digest, writeDigest);
+  }
   return writer.finish();
 }
 
@@ -87,6 +91,7 @@ export function decodeFrame(bytes: Buffer, route: Route): Received {
   const messages: ShardMessage[] = [];
   const requests: ForwardRequest[] = [];
   const responses: ForwardResponse[] = [];
+  const digests: ShardDigest[] = [];
   let floor = Revision(0);
   let epoch = 0;
   let sentMs = 0;
@@ -122,6 +127,9 @@ export function decodeFrame(bytes: Buffer, route: Route): Received {
       case 8:
         close = reader.message(readClose);
         break;
+      case 9:
+        digests.push(reader.message(readDigest));
+        break;
       default:
         reader.skip();
     }
@@ -131,7 +139,7 @@ export function decodeFrame(bytes: Buffer, route: Route): Received {
   }
   return {
     type: "frame",
-    frame: { messages, requests, responses, floor, epoch, sentMs, echoMs },
+    frame: { messages, requests, responses, digests, floor, epoch, sentMs, echoMs },
   };
 }
 
@@ -151,6 +159,7 @@ function estimateBytes(frame: Frame): number {
   for (const response of frame.responses) {
     bytes += itemBytes + response.payload.length;
   }
+  bytes += itemBytes * frame.digests.length;
   return bytes;
 }
 
@@ -280,6 +289,34 @@ function readResponse(reader: WireReader): ForwardResponse {
     throw new WireError(`response ${id} has an unknown status`);
   }
   return { id, status, payload, leader, revision };
+}
+
+function writeDigest(writer: WireWriter, { shard, index, digest }: ShardDigest): void {
+  writer.uint(1, shard);
+  writer.uint(2, index);
+  writer.string(3, digest);
+}
+
+function readDigest(reader: WireReader): ShardDigest {
+  let shard = ShardId(0);
+  let index = LogIndex(0);
+  let digest = "";
+  while (reader.next()) {
+    switch (reader.field) {
+      case 1:
+        shard = readShard(reader);
+        break;
+      case 2:
+        index = LogIndex(reader.uint());
+        break;
+      case 3:
+        digest = reader.string();
+        break;
+      default:
+        reader.skip();
+    }
+  }
+  return { shard, index, digest };
 }
 
 function readClose(reader: WireReader): Close {

@@ -1,6 +1,6 @@
 import type { Frame } from "../multiraft/transport.ts";
 
-/** The same frame in two, items in their order; null when it holds a single item or none. */
+/** The same frame in two, items in their order; null when it holds a single item or none. Digests are small and go first. */
 export function splitFrame(frame: Frame): readonly [Frame, Frame] | null {
   const { messages, requests, responses } = frame;
   const count = messages.length + requests.length + responses.length;
@@ -20,6 +20,7 @@ export function splitFrame(frame: Frame): readonly [Frame, Frame] | null {
     },
     {
       ...frame,
+      digests: [],
       messages: messages.slice(inMessages),
       requests: requests.slice(inRequests),
       responses: responses.slice(inResponses),

@@ -167,6 +167,7 @@ test("a frame splits into two that hold all of it, in order", () => {
   assert.deepEqual([...first.messages, ...second.messages], full.messages);
   assert.deepEqual([...first.requests, ...second.requests], full.requests);
   assert.deepEqual([...first.responses, ...second.responses], full.responses);
+  assert.deepEqual([...first.digests, ...second.digests], full.digests);
   assert.deepEqual(
     [second.floor, second.epoch, second.sentMs, second.echoMs],
     [full.floor, full.epoch, full.sentMs, full.echoMs],

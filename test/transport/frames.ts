@@ -16,6 +16,7 @@ export const emptyFrame: Frame = {
   messages: [],
   requests: [],
   responses: [],
+  digests: [],
   floor: Revision(0),
   epoch: 0,
   sentMs: 0,
@@ -96,6 +97,10 @@ export function fullFrame(from: NodeId, to: NodeId): Frame {
       leader: position % 2 === 0 ? null : NodeId("n2"),
       revision: Revision(position),
     })),
+    digests: [
+      { shard: ShardId(7), index: LogIndex(largest), digest: "00ff00ff9e3779b1" },
+      { shard: ShardId(0), index: LogIndex(0), digest: "" },
+    ],
     floor: Revision(largest),
     epoch: 3,
     sentMs: 0.25,
