@@ -5,26 +5,35 @@ export const sealBytes = 4;
 
 /**
  * CRC32C (Castagnoli), as LevelDB, iSCSI and ext4 use it: finds every burst error up to 32 bits. Continue over several pieces by
- * passing the previous result as `seed`. Slicing by 8 in plain JavaScript: a native call costs more than 300 bytes are worth.
+ * passing the previous result as `seed`. Slicing by 16 in plain JavaScript: a native call costs more than 300 bytes are worth, and so
+ * does a DataView of them; by 8 is a quarter slower.
  */
 export function crc32c(bytes: Uint8Array, seed = 0, start = 0, end = bytes.length): number {
   let crc = ~seed;
   let i = start;
-  for (const aligned = end - 7; i < aligned; i += 8) {
+  for (const aligned = end - 15; i < aligned; i += 16) {
     crc ^=
       byte(bytes, i) |
       (byte(bytes, i + 1) << 8) |
       (byte(bytes, i + 2) << 16) |
       (byte(bytes, i + 3) << 24);
     crc =
-      entry(0x700 | (crc & 0xff)) ^
-      entry(0x600 | ((crc >>> 8) & 0xff)) ^
-      entry(0x500 | ((crc >>> 16) & 0xff)) ^
-      entry(0x400 | (crc >>> 24)) ^
-      entry(0x300 | byte(bytes, i + 4)) ^
-      entry(0x200 | byte(bytes, i + 5)) ^
-      entry(0x100 | byte(bytes, i + 6)) ^
-      entry(byte(bytes, i + 7));
+      entry(0xf00 | (crc & 0xff)) ^
+      entry(0xe00 | ((crc >>> 8) & 0xff)) ^
+      entry(0xd00 | ((crc >>> 16) & 0xff)) ^
+      entry(0xc00 | (crc >>> 24)) ^
+      entry(0xb00 | byte(bytes, i + 4)) ^
+      entry(0xa00 | byte(bytes, i + 5)) ^
+      entry(0x900 | byte(bytes, i + 6)) ^
+      entry(0x800 | byte(bytes, i + 7)) ^
+      entry(0x700 | byte(bytes, i + 8)) ^
+      entry(0x600 | byte(bytes, i + 9)) ^
+      entry(0x500 | byte(bytes, i + 10)) ^
+      entry(0x400 | byte(bytes, i + 11)) ^
+      entry(0x300 | byte(bytes, i + 12)) ^
+      entry(0x200 | byte(bytes, i + 13)) ^
+      entry(0x100 | byte(bytes, i + 14)) ^
+      entry(byte(bytes, i + 15));
   }
   for (; i < end; i++) {
     crc = (crc >>> 8) ^ entry((crc ^ byte(bytes, i)) & 0xff);
@@ -78,9 +87,9 @@ export function openRecord(key: Uint8Array, record: Uint8Array): Uint8Array {
 
 const table = buildTable();
 
-/** Eight tables of 256: table k holds the CRC of a byte followed by k zero bytes. */
+/** Sixteen tables of 256: table k holds the CRC of a byte followed by k zero bytes. */
 function buildTable(): Int32Array {
-  const result = new Int32Array(8 * 256);
+  const result = new Int32Array(16 * 256);
   for (let n = 0; n < 256; n++) {
     let crc = n;
     for (let bit = 0; bit < 8; bit++) {
