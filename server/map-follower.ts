@@ -73,23 +73,14 @@ export class MapFollower {
 
   /**
    * A shard that the map places here and that is not here begins without a log: quarantined, until its leader has made it a learner and
-   * sent a snapshot. (The founders' own replicas were made at the founding.) A replica that nobody counts on any more is deleted.
+   * sent a snapshot. (The founders' own replicas were made at the founding.) A replica that left its group is deleted by MultiRaft.
    */
   #fitReplicas(map: ClusterMap): void {
     const { multiRaft, nodeId } = this.#options;
-    const wanted = new Set<ShardId>();
     for (const shard of map.shards) {
       if (shard.voters.includes(nodeId) || shard.learners.includes(nodeId)) {
-        wanted.add(shard.id);
         const configuration = configurationOf(shard);
         multiRaft.create({ shard: shard.id, configuration, isQuarantined: true });
-      }
-    }
-    for (const replica of [...multiRaft.replicas()]) {
-      const { voters, votersOutgoing, learners } = replica.raft.configuration;
-      const isMember = [...voters, ...votersOutgoing, ...learners].includes(nodeId);
-      if (!wanted.has(replica.shard) && !isMember) {
-        multiRaft.remove(replica.shard);
       }
     }
   }

@@ -14,6 +14,7 @@ export interface HousekeepingHost {
   replicas(): IterableIterator<Replica>;
   desired(replica: Replica): DesiredReplicas | null;
   mark(replica: Replica): void;
+  remove(replica: Replica): void;
   writeAgeMs(nowMs: number): number;
 }
 
@@ -143,6 +144,7 @@ export class Housekeeping {
     const desired = this.#host.desired(replica);
     if (desired === null || !replica.raft.isLeader) {
       this.#misplacedSince.delete(replica);
+      this.#letGoWhenDone(replica, desired);
       return;
     }
     const status = replica.raft.status();
@@ -162,6 +164,21 @@ export class Housekeeping {
     if (this.#now - since >= this.#host.options.limits.rebalanceTicks) {
       this.#misplacedSince.delete(replica);
       replica.raft.transferLeader(better);
+      this.#host.mark(replica);
+    }
+  }
+
+  /** A replica that the map does not want here and that has left its group is deleted when nobody needs its word any more. */
+  #letGoWhenDone(replica: Replica, desired: DesiredReplicas | null): void {
+    const { nodeId } = this.#host.options;
+    const isWanted =
+      desired === null || desired.voters.includes(nodeId) || desired.learners.includes(nodeId);
+    if (isWanted || replica.isMember) {
+      return;
+    }
+    if (replica.raft.mayBeDeleted(desired.voters)) {
+      this.#host.remove(replica);
+    } else {
       this.#host.mark(replica);
     }
   }

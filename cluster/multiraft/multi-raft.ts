@@ -51,6 +51,7 @@ export class MultiRaft {
       replicas: () => this.#replicas.values(),
       desired: (replica) => this.#desired.get(replica.shard) ?? null,
       mark: (replica) => this.#turn.mark(replica),
+      remove: (replica) => this.#remove(replica),
       writeAgeMs: (nowMs) => this.#turn.writeAgeMs(nowMs),
     });
     this.#snapshots = new Snapshots({
@@ -116,20 +117,10 @@ export class MultiRaft {
     this.#turn.create(replica);
   }
 
-  /** Ends a replica and deletes all it stored. Who waits for it is answered. */
-  remove(shard: ShardId): void {
-    const replica = this.#replicas.get(shard);
-    if (replica === undefined) {
-      return;
-    }
-    this.#replicas.delete(shard);
-    this.#leaders.delete(shard);
-    this.#housekeeping.forget(replica);
-    replica.stop();
-    this.#turn.remove(replica);
-  }
-
-  /** What the cluster map wants. Leaders work towards it; the first voter is the preferred leader. */
+  /**
+   * What the cluster map wants. Leaders work towards it; the first voter is the preferred leader. A replica that is not wanted here is
+   * deleted once its group does without it.
+   */
   setDesired(desired: ReadonlyMap<ShardId, DesiredReplicas>, epoch: number): void {
     this.#epoch = epoch;
     this.#desired.clear();
@@ -302,6 +293,15 @@ export class MultiRaft {
     if (replica !== undefined) {
       this.#wake(replica);
     }
+  }
+
+  /** Ends a replica and deletes all it stored. Who waits for it is answered. */
+  #remove(replica: Replica): void {
+    this.#replicas.delete(replica.shard);
+    this.#leaders.delete(replica.shard);
+    this.#housekeeping.forget(replica);
+    replica.stop();
+    this.#turn.remove(replica);
   }
 
   #created(replicas: readonly NewReplica[]): void {

@@ -245,9 +245,14 @@ export class Replica {
 
   /** Whether this replica hears from its group: it has its log and is a member, as far as it has applied. */
   get takesPart(): boolean {
-    const { configuration, id, isQuarantined } = this.raft;
+    return !this.raft.isQuarantined && this.isMember;
+  }
+
+  /** Whether this replica belongs to its group, as far as it has applied. */
+  get isMember(): boolean {
+    const { configuration, id } = this.raft;
     const { voters, votersOutgoing, learners } = configuration;
-    return !isQuarantined && [voters, votersOutgoing, learners].some((ids) => ids.includes(id));
+    return [voters, votersOutgoing, learners].some((ids) => ids.includes(id));
   }
 
   /** Members other than this one, in a stable order. */

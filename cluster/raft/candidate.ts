@@ -1,5 +1,5 @@
 import { assert, unreachable } from "../assert.ts";
-import { Term } from "../types.ts";
+import { LogIndex, Term } from "../types.ts";
 import type { NodeId } from "../types.ts";
 import { acceptAppendEntries, acceptHeartbeat, acceptInstallSnapshot } from "./accept.ts";
 import {
@@ -126,10 +126,10 @@ export function answerPreVote(core: Core, message: RequestPreVote): void {
   sendPreVote(core, message.from, granted ? message.term : core.term, granted);
 }
 
-/** The answer to a pre-vote, with what this replica knows to be committed. */
+/** The answer to a pre-vote, with what this replica knows to be committed, and will still know after a crash. */
 export function sendPreVote(core: Core, to: NodeId, term: Term, granted: boolean): void {
   const { id: from, log } = core;
-  const { commitIndex: commit } = log;
+  const commit = LogIndex(Math.max(core.durableCommit, log.compactedIndex));
   const commitTerm = log.termAt(commit);
   assert(commitTerm !== null, "R7: the commit index is in the log or where it was compacted");
   send(core, { type: "RequestPreVoteResponse", from, to, term, granted, commit, commitTerm });

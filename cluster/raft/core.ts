@@ -23,6 +23,10 @@ export interface Core {
   configuration: Configuration;
   /** All members but this replica, sorted. */
   peers: readonly NodeId[];
+  /** Index of the last configuration that was applied from the log; 0 when there was none since the start. */
+  configurationIndex: LogIndex;
+  /** Who is known to have a durable commit index that is not below what was applied here. Begins anew with each configuration. */
+  readonly informed: Set<NodeId>;
   isQuarantined: boolean;
   isQuiesced: boolean;
   /** Ticks that really passed, pauses included. Leases are measured by it. */
@@ -47,6 +51,8 @@ export interface Core {
   written: HardState;
   /** The term that is durable. */
   durableTerm: Term;
+  /** The commit index that is durable. */
+  durableCommit: LogIndex;
 }
 
 /** Ticks since this replica campaigned, voted or heard a leader; at `timeout` it campaigns. */
@@ -90,6 +96,8 @@ export function createCore(options: RaftOptions, restored: RestoredState): Core 
     role: follower(null),
     configuration,
     peers: membersOf(configuration).filter((member) => member !== id),
+    configurationIndex: LogIndex(0),
+    informed: new Set(),
     isQuarantined,
     isQuiesced: false,
     clock: 0,
@@ -112,6 +120,7 @@ export function createCore(options: RaftOptions, restored: RestoredState): Core 
     outstanding: null,
     written: { term: hardState.term, vote: hardState.vote, commit: log.commitIndex },
     durableTerm: hardState.term,
+    durableCommit: log.commitIndex,
   };
   armElectionTimer(core);
   return core;
@@ -235,6 +244,7 @@ export function isInstalling(core: Core): boolean {
 /** Follows the members that an applied entry or a snapshot says. */
 export function setConfiguration(core: Core, configuration: Configuration): void {
   core.configuration = configuration;
+  core.informed.clear();
   core.peers = membersOf(configuration).filter((member) => member !== core.id);
 }
 

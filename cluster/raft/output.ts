@@ -58,6 +58,7 @@ export function finishWrite(core: Core): void {
   assert(outstanding !== null, "advance() belongs to a write");
   core.outstanding = null;
   core.durableTerm = outstanding.hardState.term;
+  core.durableCommit = outstanding.hardState.commit;
   const { snapshot } = outstanding;
   if (snapshot === null) {
     log.persistWritten(outstanding.lastIndex);
@@ -86,6 +87,7 @@ function applyConfiguration(core: Core, committed: readonly Entry[]): void {
   if (last?.type === "config") {
     const configuration = decodeConfiguration(last.payload);
     assert(configuration !== null, "R9: a committed configuration is readable");
+    core.configurationIndex = last.index;
     changeConfiguration(core, configuration);
   }
   if (core.role.type === "leader") {
@@ -93,12 +95,16 @@ function applyConfiguration(core: Core, committed: readonly Entry[]): void {
   }
 }
 
-/** A new commit index alone is worth no write: it goes with the next one, and a restarted replica hears it from its leader. */
+/**
+ * A new commit index alone is worth no write: it goes with the next one, and a restarted replica hears it from its leader. Unless members
+ * have changed by it: who has left may not be there any more to tell (R9).
+ */
 function needsWrite(core: Core): boolean {
   const { written, log } = core;
   return (
     core.incomingSnapshot !== null ||
     log.hasUnwritten ||
+    written.commit < core.configurationIndex ||
     written.term !== core.term ||
     written.vote !== core.vote
   );
@@ -112,6 +118,7 @@ function takeWrite(core: Core): Write {
   const commit = LogIndex(Math.max(log.commitIndex, snapshot?.index ?? 0));
   const hardState: HardState = { term: core.term, vote: core.vote, commit };
   const isVoteNew = hardState.term !== written.term || hardState.vote !== written.vote;
+  const areMembersNew = written.commit < core.configurationIndex;
   const isNew = isVoteNew || hardState.commit !== written.commit;
   core.incomingSnapshot = null;
   core.outstanding = { hardState, lastIndex: log.lastIndex, snapshot };
@@ -122,7 +129,7 @@ function takeWrite(core: Core): Write {
     hardState: isNew ? hardState : null,
     entries,
     snapshot,
-    mustSync: entries.length > 0 || snapshot !== null || isVoteNew,
+    mustSync: entries.length > 0 || snapshot !== null || isVoteNew || areMembersNew,
     messages,
   };
 }

@@ -25,6 +25,7 @@ import {
   stepFollower,
   tickElection,
 } from "./follower.ts";
+import { askWhoKnows, isMissed, noteInformed } from "./leave.ts";
 import { continueTransfer, registerRead, stepLeader, tickLeader } from "./leader.ts";
 import type { Message } from "./message.ts";
 import { checkRaftOptions } from "./options.ts";
@@ -163,6 +164,7 @@ export class Raft {
     }
     if (message.type === "RequestPreVoteResponse") {
       learnCommit(core, message);
+      noteInformed(core, message);
     }
     if (message.term < core.term) {
       answerOldTerm(core, message);
@@ -336,6 +338,20 @@ export class Raft {
   /** The write of the last `Ready` that had one is durable, and its messages are sent. */
   advance(): void {
     finishWrite(this.#core);
+  }
+
+  /**
+   * Whether this replica, which is no member any more, may be deleted; if not, asks those who decide, so that a later call knows more.
+   *
+   * @param successors voters that the group is to have, or has already, after the members known here
+   */
+  mayBeDeleted(successors: readonly NodeId[]): boolean {
+    const core = this.#core;
+    if (!isMissed(core, successors)) {
+      return true;
+    }
+    askWhoKnows(core, successors);
+    return false;
   }
 
   /** Changes the hint that others should lead: 0 for the preferred leader. */

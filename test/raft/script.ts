@@ -252,6 +252,8 @@ export class Script {
       case "wake":
         raft.wake();
         return [];
+      case "leave":
+        return [raft.mayBeDeleted(args.list("successors")) ? "may be deleted" : "asks"];
       case "priority":
         raft.setElectionPriority(Number(args.word(1)));
         return [];

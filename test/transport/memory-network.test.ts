@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { ReadableStream } from "node:stream/web";
 import { test } from "node:test";
-import type { NodeId } from "../../cluster/types.ts";
-import { numberedFrame } from "./frames.ts";
+import { type NodeId, ShardId, Term } from "../../cluster/types.ts";
+import { numberedFrame, snapshotMetadata } from "./frames.ts";
 import { TestNode } from "./harness.ts";
 import { MemoryNetwork, MemoryTransport, type MemoryNetworkOptions } from "./memory-transport.ts";
 
@@ -112,6 +113,24 @@ test("a killed node is gone, its frames under way with it, and its next start co
   back.transport.setPeers([n1.peer]);
   steps.settle();
   assert.ok(n1.isConnectedTo(back) && back.isConnectedTo(n1));
+});
+
+test("a snapshot to a node that is killed ends for its sender, though the receiver never says anything again", async () => {
+  const steps = new StepNetwork();
+  const [n1, n2, transport2] = await steps.pair();
+  n2.onSnapshot = () => {
+    transport2.kill();
+    return new Promise(() => {});
+  };
+  const header = { shard: ShardId(1), term: Term(1), snapshot: snapshotMetadata };
+  const { signal } = new AbortController();
+  const sent = n1.transport.sendSnapshot(n2.id, header, ReadableStream.from([]), signal);
+  const refused = assert.rejects(sent, /snapshot to n2: it is gone/);
+  for (let round = 0; round < 5; round++) {
+    steps.settle();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await refused;
 });
 
 test("the filter decides which frames are lost", async () => {

@@ -128,6 +128,8 @@ export class MemoryTransport implements Transport {
   readonly #connections = new Map<NodeId, Connection>();
   readonly #counters = new Map<NodeId, Counters>();
   readonly #incarnations = new Map<string, number>();
+  /** Who sends a snapshot to this node, and is to be told when it is gone. */
+  readonly #incoming = new Set<() => void>();
   #peers = new Map<NodeId, Peer>();
   #handlers: TransportHandlers | null = null;
   #snapshotReceives = 0;
@@ -166,6 +168,7 @@ export class MemoryTransport implements Transport {
       });
     }
     this.#connections.clear();
+    this.#incoming.forEach((giveUp) => giveUp());
   }
 
   setPeers(peers: readonly Peer[]): void {
@@ -232,7 +235,19 @@ export class MemoryTransport implements Transport {
     };
     await arrive();
     check();
-    await remote.#receiveSnapshot(own, header, deliver(chunks, check, arrive));
+    const { promise: broken, reject } = Promise.withResolvers<never>();
+    const giveUp = () =>
+      this.#network.schedule(to, own, () => reject(new Error(`snapshot to ${to}: it is gone`)));
+    remote.#incoming.add(giveUp);
+    try {
+      // A receiver that dies may leave its own promises open for ever: nothing of a dead process runs.
+      await Promise.race([
+        remote.#receiveSnapshot(own, header, deliver(chunks, check, arrive)),
+        broken,
+      ]);
+    } finally {
+      remote.#incoming.delete(giveUp);
+    }
     check();
   }
 
