@@ -67,9 +67,12 @@ export class StateComparison {
     return index > 0 && index !== this.#openedAt;
   }
 
-  /** A member has not heard what was told: the next round is due, whatever it is about. */
+  /** A member may not have heard what was told: the next round is due, whatever it is about, and differences are told again. */
   remind(): void {
     this.#openedAt = LogIndex(0);
+    for (const round of this.#rounds.values()) {
+      round.isTold = false;
+    }
   }
 
   /** Another state has taken the place of the one that all this was about. */
