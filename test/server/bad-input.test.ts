@@ -246,6 +246,17 @@ const table: readonly [what: string, request: InjectOptions, status: number, cod
     "bad_request",
   ],
   [
+    "a base64 value of padding, which must not take minutes",
+    {
+      method: "POST",
+      url: "/v1/batch",
+      headers: json,
+      payload: `{"operations":[{"op":"put","key":"a","value":"${"=".repeat(1e6)}x","encoding":"base64"}]}`,
+    },
+    400,
+    "bad_request",
+  ],
+  [
     "a content type with a line end",
     {
       method: "POST",
