@@ -1,11 +1,12 @@
 import type { MultiRaft } from "../cluster/multiraft/multi-raft.ts";
 import type { MultiRaftEvents } from "../cluster/multiraft/options.ts";
 import type { Replica } from "../cluster/multiraft/replica.ts";
+import type { Finding } from "../cluster/multiraft/state-comparison.ts";
 import type { RecoveredShard } from "../cluster/multiraft/store.ts";
 import type { Hello, Transport, TransportHandlers } from "../cluster/multiraft/transport.ts";
 import type { NodeRecord } from "../cluster/sharding/cluster-map.ts";
 import { type ClusterMap, foundingMap } from "../cluster/sharding/cluster-map.ts";
-import { metaShard, type NodeId } from "../cluster/types.ts";
+import { metaShard, type NodeId, type ShardId } from "../cluster/types.ts";
 import type { Database } from "../storage/database.ts";
 import type { Identity } from "../storage/identity-file.ts";
 import type { Witness } from "../storage/log-store.ts";
@@ -74,6 +75,7 @@ export type ClusterNodeEvents = Pick<
   "onFatal" | "onLeaderChange" | "onPeerFrame" | "onWrite"
 > & {
   readonly onSnapshot?: MultiRaftEvents["onSnapshot"];
+  readonly onStatesDiffer?: MultiRaftEvents["onStatesDiffer"];
   readonly onTick: (elapsedTicks: number) => void;
 };
 
@@ -322,6 +324,10 @@ export class ClusterNode {
         this.#tracing?.written();
         events.onWrite(durationMs, entries);
       },
+      onStatesDiffer: (shard, finding) => {
+        events.onStatesDiffer?.(shard, finding);
+        this.#reportDifference(shard, finding);
+      },
       onSnapshot: (shard, operation, error) => {
         events.onSnapshot?.(shard, operation, error);
         if (error === null) {
@@ -438,6 +444,25 @@ export class ClusterNode {
       httpAddress: http,
       zone: config.zone,
     };
+  }
+
+  #reportDifference(shard: ShardId, { type, index, digests, odd }: Finding): void {
+    const { log, config } = this.#options;
+    const found = { shard, index, digests: Object.fromEntries(digests) };
+    switch (type) {
+      case "differ":
+        log.error(found, "replicas of a shard differ in their state");
+        break;
+      case "split":
+        log.error(found, "replicas of a shard differ in their state and no majority agrees");
+        break;
+      case "odd":
+        log.error({ ...found, odd }, "odd replicas of a shard go out of service");
+    }
+    if (odd.includes(config.nodeId)) {
+      // Watches that read from this node's replica go on elsewhere.
+      this.watches.refresh();
+    }
   }
 
   #reportRecovery(recovered: readonly RecoveredShard[]): void {

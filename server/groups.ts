@@ -123,5 +123,6 @@ function groupLimits(config: Config): MultiRaftLimits {
     silentPeerTicks: Math.max(3, 3 * config.heartbeatTicks),
     superviseTicks: Math.max(1, Math.floor(config.electionTicks / 4)),
     rebalanceTicks: 5 * config.electionTicks,
+    compareTicks: 10 * config.electionTicks,
   };
 }

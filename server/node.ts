@@ -243,6 +243,11 @@ export class Node {
         error === null
           ? this.#metrics.instruments.snapshots.inc({ op }, 1)
           : this.#metrics.instruments.snapshotFailures.inc({ op }, 1),
+      onStatesDiffer: (shard, { type }) => {
+        if (type === "differ") {
+          this.#metrics.instruments.digestMismatches.inc({ shard: String(shard) }, 1);
+        }
+      },
       onTick: () => this.#ticked(),
     };
   }

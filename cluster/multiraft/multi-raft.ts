@@ -1,5 +1,6 @@
 import type { NodeId, Revision, ShardId } from "../types.ts";
 import { LogIndex, Term } from "../types.ts";
+import { DigestCheck } from "./digest-check.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import type { DesiredReplicas, MultiRaftOptions, NewReplica } from "./options.ts";
 import { Peers } from "./peers.ts";
@@ -25,6 +26,7 @@ export class MultiRaft {
   readonly #peers = new Peers();
   readonly #turn: TurnLoop;
   readonly #housekeeping: Housekeeping;
+  readonly #digests: DigestCheck;
   readonly #snapshots: Snapshots;
   readonly #desired = new Map<ShardId, DesiredReplicas>();
   readonly #leaders = new Map<ShardId, { leader: NodeId | null; term: number }>();
@@ -53,6 +55,17 @@ export class MultiRaft {
       mark: (replica) => this.#turn.mark(replica),
       remove: (replica) => this.#remove(replica),
       writeAgeMs: (nowMs) => this.#turn.writeAgeMs(nowMs),
+    });
+    this.#digests = new DigestCheck({
+      options,
+      replica: (shard) => this.replica(shard),
+      replicas: () => this.#replicas.values(),
+      tell: (to, digest) => {
+        this.#turn.outbox.addDigest(to, digest);
+        this.#turn.schedule();
+      },
+      wake: (replica) => this.#wake(replica),
+      quarantine: (replica) => this.#quarantine(replica),
     });
     this.#snapshots = new Snapshots({
       nodeId: options.nodeId,
@@ -152,7 +165,7 @@ export class MultiRaft {
     if (replica === undefined || this.#isStopped) {
       return this.#isStopped ? "stopped" : "no_replica";
     }
-    if (!replica.raft.isLeader) {
+    if (!replica.raft.isLeader || replica.isOutOfService) {
       return "not_leader";
     }
     if (!replica.propose(command, done, logged)) {
@@ -165,7 +178,7 @@ export class MultiRaft {
   /** Calls `done` when the local state may be read linearizably; never synchronously. Refusals are returned at once. */
   read(shard: ShardId, done: ReadDone): Refusal | null {
     const replica = this.#replicas.get(shard);
-    if (replica === undefined || this.#isStopped) {
+    if (replica === undefined || replica.isOutOfService || this.#isStopped) {
       return this.#isStopped ? "stopped" : "no_replica";
     }
     if (!replica.read(done)) {
@@ -195,6 +208,9 @@ export class MultiRaft {
       this.#turn.outbox.echo(from, frame.sentMs);
     }
     this.#options.events.onPeerFrame(from, frame.echoMs > 0 ? nowMs - frame.echoMs : null);
+    for (const digest of frame.digests) {
+      this.#digests.heard(from, digest);
+    }
     for (const { shard, message } of frame.messages) {
       const replica = this.#replicas.get(shard);
       if (replica === undefined) {
@@ -230,6 +246,7 @@ export class MultiRaft {
     this.#peers.connected(peer);
     this.#peers.heard(peer, this.#housekeeping.now);
     this.#turn.outbox.heartbeat(peer);
+    this.#digests.remind(peer);
     for (const replica of this.#replicas.values()) {
       replica.raft.reportReachable(peer);
       this.#campaignWhenPreferred(replica);
@@ -262,6 +279,7 @@ export class MultiRaft {
       this.#turn.fail(failure);
       return;
     }
+    this.#digests.tick(elapsedTicks);
     this.#housekeeping.tick(elapsedTicks);
     this.#turn.flushState();
     this.#heartbeatIn -= elapsedTicks;
@@ -304,10 +322,17 @@ export class MultiRaft {
     this.#turn.remove(replica);
   }
 
+  /** Deletes what the replica holds, in one batch with a new beginning: in quarantine, its leader makes it whole by snapshot. */
+  #quarantine(replica: Replica): void {
+    const { configuration, term } = replica.raft;
+    this.#remove(replica);
+    this.create({ shard: replica.shard, configuration, isQuarantined: true, term });
+  }
+
   #created(replicas: readonly NewReplica[]): void {
-    for (const { shard, configuration, isQuarantined } of replicas) {
-      this.#creating.delete(shard);
-      this.#open(emptyShard(shard, configuration, isQuarantined));
+    for (const replica of replicas) {
+      this.#creating.delete(replica.shard);
+      this.#open(emptyShard(replica));
     }
   }
 
@@ -322,6 +347,7 @@ export class MultiRaft {
       recovered,
       encodePayload,
       retainedBytes: () => limits.retainedBytes / Math.max(1, this.#replicas.size),
+      onComparable: (comparable) => this.#digests.reached(comparable),
     });
     this.#turn.raiseFloor(machine.revision);
     this.#replicas.set(recovered.shard, replica);
@@ -383,14 +409,11 @@ const ticksPerRank = 2;
 
 const nothing = new Uint8Array(0);
 
-function emptyShard(
-  shard: ShardId,
-  configuration: RecoveredShard["configuration"],
-  isQuarantined: boolean,
-): RecoveredShard {
+function emptyShard(replica: NewReplica): RecoveredShard {
+  const { shard, configuration, isQuarantined, term = Term(0) } = replica;
   return {
     shard,
-    hardState: { term: Term(0), vote: null, commit: LogIndex(0) },
+    hardState: { term, vote: null, commit: LogIndex(0) },
     compactedIndex: LogIndex(0),
     compactedTerm: Term(0),
     entries: [],

@@ -1,5 +1,6 @@
 import type { RaftOptions } from "../raft/options.ts";
-import type { Configuration, NodeId, Revision, ShardId } from "../types.ts";
+import type { Configuration, NodeId, Revision, ShardId, Term } from "../types.ts";
+import type { Finding } from "./state-comparison.ts";
 import type { OpenStateMachine } from "./state-machine.ts";
 import type { LogStore } from "./store.ts";
 import type { ForwardRequest, ForwardResponse, Transport } from "./transport.ts";
@@ -50,6 +51,8 @@ export interface MultiRaftLimits {
   readonly superviseTicks: number;
   /** Ticks a leader that is not the preferred one waits before it hands over to a healthy preferred leader. */
   readonly rebalanceTicks: number;
+  /** Ticks between two times that a leader has its group compare what its replicas hold. */
+  readonly compareTicks: number;
 }
 
 /** What the groups tell their host. Called synchronously; must not throw. */
@@ -68,6 +71,8 @@ export interface MultiRaftEvents {
   onProgress?: (shard: ShardId) => void;
   /** One batch was written. */
   onWrite(durationMs: number, entries: number): void;
+  /** Replicas of a shard differ at one index. An odd replica of this node is out of service by then. */
+  onStatesDiffer(shard: ShardId, finding: Finding): void;
   /** A snapshot transfer or installation ended; `error` says why it failed. */
   onSnapshot(shard: ShardId, operation: "send" | "receive" | "install", error: Error | null): void;
 }
@@ -83,4 +88,6 @@ export interface NewReplica {
   readonly shard: ShardId;
   readonly configuration: Configuration;
   readonly isQuarantined: boolean;
+  /** The term of the replica whose place it takes: it follows no older leader. Left out for a first one. */
+  readonly term?: Term;
 }

@@ -7,6 +7,7 @@ import type { MultiRaftLimits } from "./options.ts";
 import { type ProposalDone, type ProposalLogged, Proposals } from "./proposals.ts";
 import { type ReadDone, Reads } from "./reads.ts";
 import { LogRetention } from "./retention.ts";
+import { StateComparison } from "./state-comparison.ts";
 import type { SnapshotWriter, StateMachine } from "./state-machine.ts";
 import type { RecoveredShard, TurnBatch } from "./store.ts";
 
@@ -27,6 +28,8 @@ export interface ReplicaOptions {
   readonly encodePayload: (floor: Revision, commands: readonly Uint8Array[]) => Uint8Array;
   /** This replica's part of the node's bytes for applied log. */
   readonly retainedBytes: () => number;
+  /** Called while it applies: the state is at `comparison.wantedIndex`. */
+  readonly onComparable: (replica: Replica) => void;
 }
 
 /** A snapshot whose bytes are on disk under a new generation and that Raft has been told of. */
@@ -45,6 +48,8 @@ export class Replica {
   readonly machine: StateMachine;
   readonly proposals: Proposals;
   readonly reads: Reads;
+  readonly comparison: StateComparison;
+  readonly #onComparable: ReplicaOptions["onComparable"];
   readonly #encodePayload: ReplicaOptions["encodePayload"];
   readonly #retention: LogRetention;
   #configuration: Configuration;
@@ -55,6 +60,8 @@ export class Replica {
   #staged: StagedSnapshot | null = null;
   #write: Write | null = null;
   #isStaging = false;
+  #isOutOfService = false;
+  #isStopped = false;
   /** Ticks since anything but ticks happened here. */
   idleTicks = 0;
 
@@ -66,6 +73,8 @@ export class Replica {
     this.proposals = new Proposals(options.limits);
     const start = Math.floor(options.raft.random() * contextStarts);
     this.reads = new Reads(options.limits.queuedReadsMax, start * contextsPerStart);
+    this.comparison = new StateComparison(options.raft.id);
+    this.#onComparable = options.onComparable;
     this.#encodePayload = options.encodePayload;
     this.#retention = new LogRetention({
       retainedBytes: options.retainedBytes,
@@ -134,6 +143,9 @@ export class Replica {
       const results = this.machine.apply(entry, this.#configuration);
       this.#retention.applied(entry);
       this.proposals.applied(entry, results);
+      if (entry.index === this.comparison.wantedIndex) {
+        this.#onComparable(this);
+      }
     }
   }
 
@@ -198,6 +210,7 @@ export class Replica {
       this.#durableApplied = write.snapshot.index;
       this.#stagingApplied = write.snapshot.index;
       this.#retention.reset();
+      this.comparison.clear();
       this.proposals.skippedTo(write.snapshot.index);
     }
     return write.messages;
@@ -235,17 +248,37 @@ export class Replica {
     }
   }
 
+  /**
+   * What this replica holds is not what it should hold: whoever waits is answered, and nobody is served any more. Its vote and its log are as
+   * good as ever.
+   */
+  leaveService(): void {
+    this.#isOutOfService = true;
+    this.proposals.stop();
+    this.reads.stop();
+  }
+
+  get isOutOfService(): boolean {
+    return this.#isOutOfService;
+  }
+
+  /** Nothing that it does counts any more. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
   /** Answers everybody who waits. */
   stop(): void {
+    this.#isStopped = true;
     this.proposals.stop();
     this.reads.stop();
     this.#staged?.writer.abort().catch(() => {});
     this.#staged = null;
   }
 
-  /** Whether this replica hears from its group: it has its log and is a member, as far as it has applied. */
+  /** Whether this replica may serve: it hears from its group, has its log, and nobody has found its state wrong. */
   get takesPart(): boolean {
-    return !this.raft.isQuarantined && this.isMember;
+    return !this.raft.isQuarantined && !this.#isOutOfService && this.isMember;
   }
 
   /** Whether this replica belongs to its group, as far as it has applied. */

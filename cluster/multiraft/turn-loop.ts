@@ -1,5 +1,5 @@
 import type { NodeId, Revision, ShardId } from "../types.ts";
-import { Revision as toRevision } from "../types.ts";
+import { LogIndex, Revision as toRevision } from "../types.ts";
 import type { MultiRaftOptions, NewReplica } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import type { Replica } from "./replica.ts";
@@ -192,8 +192,11 @@ export class TurnLoop {
       batch.removeShard(shard);
     }
     this.#removing = [];
-    for (const { shard, configuration, isQuarantined } of created) {
+    for (const { shard, configuration, isQuarantined, term } of created) {
       batch.createShard(shard, configuration, isQuarantined);
+      if (term !== undefined) {
+        batch.setHardState(shard, { term, vote: null, commit: LogIndex(0) });
+      }
     }
     const startedMs = clock();
     this.#writeStartedMs = startedMs;
@@ -211,6 +214,9 @@ export class TurnLoop {
     this.#writeStartedMs = null;
     try {
       for (const replica of replicas) {
+        if (replica.isStopped) {
+          continue;
+        }
         for (const message of replica.written()) {
           this.outbox.addMessage(replica.shard, message);
         }
