@@ -22,6 +22,8 @@ export interface LocalClusterOptions {
   /** More flags for every node. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Where the others reach a node, when something stands between them; else where it listens. */
+  readonly peerAddressOf?: (id: string) => string;
   /** One line that a node printed. */
   readonly onLine?: (id: string, line: string, stream: "stdout" | "stderr") => void;
   /** A node process ended; `expected` when this program asked for it. */
@@ -177,8 +179,10 @@ export class LocalCluster {
   }
 
   #flags(node: LocalNode): string[] {
-    const { shards, replicationFactor, dataDirectory, flags } = this.#options;
-    const initial = this.nodes.map(({ id, peer }) => `${id}=${peer}`).join(",");
+    const { shards, replicationFactor, dataDirectory, flags, peerAddressOf } = this.#options;
+    const initial = this.nodes
+      .map(({ id, peer }) => `${id}=${peerAddressOf?.(id) ?? peer}`)
+      .join(",");
     const [, httpPort] = node.http.split(":");
     const [, peerPort] = node.peer.split(":");
     return [

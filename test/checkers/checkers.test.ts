@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { checkAppliedOnce } from "./applied-once.ts";
 import { checkLocks } from "./locks.ts";
 import { checkMortals } from "./ttl.ts";
+import { checkWatchStreams, type ToldChange } from "./watch-streams.ts";
 import { checkWatches } from "./watches.ts";
 
 const grant = { lock: "l", owner: "a", token: 5, call: 1, return: 2 };
@@ -57,6 +59,74 @@ describe("The check of watches", () => {
     for (const seen of ["abd", "acd", "abbcd", "bacd", "abcx", "abc", "abcdd"]) {
       assert.equal(checkWatches(truth, [{ ...all, seen: [...seen] }]).length, 1, seen);
     }
+  });
+});
+
+describe("The check of watch streams", () => {
+  const told = (text: string): ToldChange[] =>
+    text.split(" ").map((name) => {
+      const [key = "", revision = ""] = name.split("@");
+      return { key, revision: Number(revision), data: name };
+    });
+  const whole = { prefix: "", stretches: [{ state: [], changes: told("a@1 b@2 a@3 b@5 a@6") }] };
+  const onlyA = (changes: string) => ({
+    prefix: "a",
+    stretches: [{ state: [], changes: told(changes) }],
+  });
+
+  test("accepts every change once, in order", () => {
+    assert.deepEqual(checkWatchStreams([whole, onlyA("a@1 a@3 a@6")], told("a@3 b@5")), []);
+  });
+
+  test("finds a change that is missing, double, out of order or foreign", () => {
+    for (const changes of [
+      "a@1 a@6",
+      "a@1 a@3",
+      "a@1 a@3 a@3 a@6",
+      "a@1 a@6 a@3",
+      "a@1 b@2 a@3 a@6",
+    ]) {
+      assert.equal(checkWatchStreams([whole, onlyA(changes)], []).length, 1, changes);
+    }
+  });
+
+  test("finds two stories of one change", () => {
+    const [one, ...others] = told("a@1 a@3 a@6");
+    const stretches = [{ state: [], changes: [{ key: "a", revision: 1, data: "x" }, ...others] }];
+    assert.equal(one?.key, "a");
+    assert.equal(checkWatchStreams([whole, { prefix: "a", stretches }], []).length, 1);
+  });
+
+  test("finds an acknowledged change that nobody was told of", () => {
+    assert.equal(checkWatchStreams([whole], told("a@4")).length, 1);
+  });
+
+  test("counts from the state that a reset tells", () => {
+    const reset = (state: string, changes: string) => ({
+      prefix: "a",
+      stretches: [
+        { state: [], changes: told("a@1") },
+        { state: told(state), changes: told(changes) },
+      ],
+    });
+    assert.deepEqual(checkWatchStreams([whole, reset("a@3", "a@6")], told("a@3")), []);
+    assert.equal(checkWatchStreams([whole, reset("a@3", "a@3 a@6")], []).length, 1);
+    assert.equal(checkWatchStreams([whole, reset("a@1", "a@6")], []).length, 1);
+  });
+});
+
+describe("The check of writes that happen once", () => {
+  const value = (text: string, revision: number) => ({ key: "k", value: text, revision });
+
+  test("accepts that a change is seen many times, and values that many writes make", () => {
+    const values = [value("c1.1", 2), value("c1.1", 2), value("7", 3), value("7", 4)];
+    assert.deepEqual(checkAppliedOnce(values), []);
+    assert.deepEqual(checkAppliedOnce([value("<c1.1>", 2), value("<c1.1><c2.1>", 3)]), []);
+  });
+
+  test("finds a write at two revisions", () => {
+    assert.equal(checkAppliedOnce([value("c1.1", 2), value("c1.1", 5)]).length, 1);
+    assert.equal(checkAppliedOnce([value("<c1.1>", 2), value("<c1.1><c1.1>", 3)]).length, 1);
   });
 });
 

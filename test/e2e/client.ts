@@ -14,6 +14,8 @@ export interface Request {
   readonly body?: string;
   /** Sent as JSON. */
   readonly json?: object;
+  /** Gives up when it is aborted. */
+  readonly signal?: AbortSignal;
 }
 
 /** A client of a cluster: names nodes by their place, and keys as they are. */
@@ -26,12 +28,13 @@ export class Client {
 
   /** One request to the node at this place; places go round. */
   async send(node: number, path: string, request: Request = {}): Promise<Answer> {
-    const { method = "GET", headers = {}, json } = request;
+    const { method = "GET", headers = {}, json, signal = null } = request;
     const body = json === undefined ? request.body : JSON.stringify(json);
     const response = await fetch(`${this.urls[node % this.urls.length]}${path}`, {
       method,
       headers: json === undefined ? headers : { "content-type": "application/json", ...headers },
       body: body ?? null,
+      signal,
     });
     return { status: response.status, headers: response.headers, text: await response.text() };
   }

@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
+import {
+  type AcknowledgedChange,
+  changesOf,
+  type ToldChange,
+  type WatchStream,
+} from "../checkers/watch-streams.ts";
 import { readEvents, type SseEvent } from "./sse.ts";
-
-/** A change as a watcher was told of it. Its identity is key and revision. */
-export interface SeenChange {
-  readonly key: string;
-  readonly revision: number;
-  /** Everything that was said of it: the same to every watcher. */
-  readonly data: string;
-}
 
 interface ChangeData {
   readonly key: string;
@@ -16,15 +14,22 @@ interface ChangeData {
 }
 
 /** A client that watches a prefix through one node after the other, and resumes after the last event it got. */
-export class ResumingWatcher {
+export class ResumingWatcher implements WatchStream {
   readonly prefix: string;
-  readonly seen: SeenChange[] = [];
+  /** One more after each reset. */
+  readonly stretches: { state: ToldChange[]; changes: ToldChange[] }[] = [
+    { state: [], changes: [] },
+  ];
   connections = 0;
   resets = 0;
   lags = 0;
+  /** Why streams ended, where the node said so. */
+  readonly errors: string[] = [];
   readonly #urls: () => readonly string[];
   readonly #running: Promise<void>;
   #lastId = "";
+  /** Between `reset` and `synced`: what is told is what there is, not what happens. */
+  #isTellingState = false;
   #connection = new AbortController();
   #isStopped = false;
   #begun: () => void = () => {};
@@ -36,6 +41,10 @@ export class ResumingWatcher {
     this.prefix = prefix;
     this.#urls = urls;
     this.#running = this.#run();
+  }
+
+  get seen(): readonly ToldChange[] {
+    return changesOf(this);
   }
 
   /** Cuts the connection; the watcher goes on through another. */
@@ -72,25 +81,30 @@ export class ResumingWatcher {
   }
 
   #take({ event, id, data }: SseEvent): void {
+    const stretch = this.stretches.at(-1);
+    if (event === "error") {
+      // Has no id: the watcher resumes after what came before it.
+      this.errors.push(data);
+      return;
+    }
     if (event === "put" || event === "delete" || event === "expire") {
       const { key, revision } = JSON.parse(data) as ChangeData;
-      this.seen.push({ key, revision: Number(revision), data });
+      const change = { key, revision: Number(revision), data };
+      (this.#isTellingState ? stretch?.state : stretch?.changes)?.push(change);
     } else if (event === "reset") {
       this.resets += 1;
+      this.#isTellingState = true;
+      this.stretches.push({ state: [], changes: [] });
+    } else if (event === "synced") {
+      this.#isTellingState = false;
     } else if (event === "lagged") {
       this.lags += 1;
     } else {
-      assert.ok(event === "progress" || event === "synced", `${event}: ${data}`);
+      assert.ok(event === "progress", `${event}: ${data}`);
     }
     this.#lastId = id;
     this.#begun();
   }
-}
-
-/** A write that was acknowledged. */
-export interface AcknowledgedChange {
-  readonly key: string;
-  readonly revision: number;
 }
 
 /** Clients that put and delete keys of a small space, and remember the revisions that they were told. */

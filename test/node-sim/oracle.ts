@@ -1,6 +1,7 @@
 import type { NodeId, ShardId } from "../../cluster/types.ts";
 import type { ShardChanges } from "../../server/watch-hub.ts";
 import type { ChangeEvent } from "../../storage/commands.ts";
+import { uniquePart } from "../checkers/applied-once.ts";
 import type { Change } from "../checkers/watches.ts";
 import { Violation } from "./failure.ts";
 import type { Machine } from "./machine.ts";
@@ -64,10 +65,8 @@ export class Oracle {
 
   #noteValues(shard: ShardId, index: number, events: ShardChanges["events"]): void {
     for (const { kind, key, record } of events) {
-      const value = kind === "put" && record !== null ? text(record.value) : "";
-      // Of a text every write shows the whole: only its newest part is new.
-      const token = value.slice(Math.max(0, value.lastIndexOf("<")));
-      if (!token.includes(".")) {
+      const token = kind === "put" && record !== null ? uniquePart(text(record.value)) : null;
+      if (token === null) {
         continue;
       }
       const place = `${text(key)}=${token}`;
