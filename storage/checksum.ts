@@ -43,28 +43,31 @@ export function crc32c(bytes: Uint8Array, seed = 0, start = 0, end = bytes.lengt
 
 /**
  * `body` with a checksum over `key` and `body` at its end. LevelDB's own checksums are not verified on reads by its Node binding, so
- * every record carries its own. For state records `key` is `stateKeyTail(...)`: then snapshots can carry sealed records as they are.
+ * every record carries its own.
+ *
+ * Here and below, the checksum covers the key from `keyStart` on. For state records that is `statePrefixBytes`: then snapshots can carry
+ * sealed records as they are.
  */
-export function sealRecord(key: Uint8Array, body: Uint8Array): Uint8Array {
+export function sealRecord(key: Uint8Array, body: Uint8Array, keyStart = 0): Uint8Array {
   const record = Buffer.allocUnsafe(body.length + sealBytes);
   record.set(body, 0);
-  sealInPlace(key, record);
+  sealInPlace(key, record, keyStart);
   return record;
 }
 
 /** The same for a record whose last `sealBytes` bytes were left free. */
-export function sealInPlace(key: Uint8Array, record: Buffer): void {
+export function sealInPlace(key: Uint8Array, record: Buffer, keyStart = 0): void {
   const end = record.length - sealBytes;
-  record.writeUInt32BE(crc32c(record, crc32c(key), 0, end), end);
+  record.writeUInt32BE(crc32c(record, crc32c(key, 0, keyStart), 0, end), end);
 }
 
 /** Whether key and record are, bit for bit, what was sealed together. */
-export function isSealed(key: Uint8Array, record: Uint8Array): boolean {
+export function isSealed(key: Uint8Array, record: Uint8Array, keyStart = 0): boolean {
   const end = record.length - sealBytes;
   if (end < 0) {
     return false;
   }
-  const crc = crc32c(record, crc32c(key), 0, end);
+  const crc = crc32c(record, crc32c(key, 0, keyStart), 0, end);
   return (
     record[end] === crc >>> 24 &&
     record[end + 1] === ((crc >>> 16) & 0xff) &&
@@ -73,15 +76,20 @@ export function isSealed(key: Uint8Array, record: Uint8Array): boolean {
   );
 }
 
-/** The body of a sealed record: a view. Throws StoreFailure `corrupt` when key or body are not what was sealed. */
-export function openRecord(key: Uint8Array, record: Uint8Array): Uint8Array {
-  if (!isSealed(key, record)) {
+/** Throws StoreFailure `corrupt` when key or body are not what was sealed. */
+export function verifyRecord(key: Uint8Array, record: Uint8Array, keyStart = 0): void {
+  if (!isSealed(key, record, keyStart)) {
     throw new StoreFailure(
       "corrupt",
-      `a stored record does not match its checksum (key ${Buffer.from(key).toString("hex").slice(0, 80)}): ` +
+      `a stored record does not match its checksum (key ${Buffer.from(key.subarray(keyStart)).toString("hex").slice(0, 80)}): ` +
         "the disk returned bytes that were never written; replace it and let the node rejoin empty",
     );
   }
+}
+
+/** The body of a sealed record: a view. Throws StoreFailure `corrupt` when key or body are not what was sealed. */
+export function openRecord(key: Uint8Array, record: Uint8Array, keyStart = 0): Uint8Array {
+  verifyRecord(key, record, keyStart);
   return record.subarray(0, record.length - sealBytes);
 }
 

@@ -4,7 +4,7 @@ import { readAppliedState, writeAppliedState } from "./applied-record.ts";
 import { ByteReader, ByteWriter } from "./byte-codec.ts";
 import { crc32c } from "./checksum.ts";
 import { StoreFailure } from "./failure.ts";
-import { readU32 } from "./keys.ts";
+import { readU32, stateKeyTail } from "./keys.ts";
 
 /**
  * A snapshot is also the backup format: magic and version, then frames. Each frame's checksum continues the one before, so a frame that is
@@ -108,17 +108,19 @@ export class BlockBuilder {
     return this.#length >= frameHeaderBytes + blockBytesTarget;
   }
 
+  /** A record of the state, under its key in the database. */
   add(key: Uint8Array, value: Uint8Array): void {
-    const end = this.#length + 8 + key.length + value.length;
+    const tail = stateKeyTail(key);
+    const end = this.#length + 8 + tail.length + value.length;
     if (end > this.#buffer.length) {
       const larger = Buffer.allocUnsafe(end);
       larger.set(this.#buffer.subarray(0, this.#length), 0);
       this.#buffer = larger;
     }
-    this.#buffer.writeUInt32BE(key.length, this.#length);
+    this.#buffer.writeUInt32BE(tail.length, this.#length);
     this.#buffer.writeUInt32BE(value.length, this.#length + 4);
-    this.#buffer.set(key, this.#length + 8);
-    this.#buffer.set(value, this.#length + 8 + key.length);
+    this.#buffer.set(tail, this.#length + 8);
+    this.#buffer.set(value, this.#length + 8 + tail.length);
     this.#length = end;
   }
 

@@ -2,10 +2,10 @@ import type { SnapshotReader } from "../cluster/multiraft/state-machine.ts";
 import type { ShardId, SnapshotMetadata } from "../cluster/types.ts";
 import type { AppliedRecord } from "./applied-record.ts";
 import { decodeAppliedRecord } from "./applied-record.ts";
-import { openRecord } from "./checksum.ts";
+import { verifyRecord } from "./checksum.ts";
 import type { Database, DatabasePair, DatabaseSnapshot } from "./database.ts";
 import { StoreFailure } from "./failure.ts";
-import { appliedKey, prefixRange, statePrefix, stateKeyTail } from "./keys.ts";
+import { appliedKey, prefixRange, statePrefix, statePrefixBytes } from "./keys.ts";
 import {
   BlockBuilder,
   encodeFrame,
@@ -77,9 +77,8 @@ class StateSnapshot implements SnapshotReader {
     let records = 0;
     for await (const pairs of this.#steps()) {
       for (const [key, value] of pairs) {
-        const tail = stateKeyTail(key);
-        openRecord(tail, value);
-        block.add(tail, value);
+        verifyRecord(key, value, statePrefixBytes);
+        block.add(key, value);
         records++;
         if (block.isFull) {
           ({ frame, crc } = block.finish(crc));

@@ -2,7 +2,7 @@ import { assert } from "../cluster/assert.ts";
 import type { SnapshotWriter } from "../cluster/multiraft/state-machine.ts";
 import type { ShardId, SnapshotMetadata } from "../cluster/types.ts";
 import type { AppliedRecord } from "./applied-record.ts";
-import { openRecord } from "./checksum.ts";
+import { verifyRecord } from "./checksum.ts";
 import type { Database, DatabaseBatch } from "./database.ts";
 import { StoreFailure } from "./failure.ts";
 import type { Frame } from "./frame-parser.ts";
@@ -125,7 +125,7 @@ export class SnapshotReceiver implements SnapshotWriter {
     const batch = this.#database.batch();
     const prefix = statePrefix(this.#shard, this.#generation);
     for (const [tail, value] of recordsOf(body)) {
-      openRecord(tail, value);
+      verifyRecord(tail, value);
       const key = Buffer.allocUnsafe(statePrefixBytes + tail.length);
       key.set(prefix, 0);
       key.set(tail, statePrefixBytes);

@@ -1,6 +1,6 @@
 import { openRecord } from "./checksum.ts";
 import type { DatabaseIterator, DatabasePair } from "./database.ts";
-import { statePrefixBytes, stateKeyTail } from "./keys.ts";
+import { statePrefixBytes } from "./keys.ts";
 import type { OverlayRow } from "./overlay.ts";
 
 /** One row of a state table. */
@@ -54,8 +54,7 @@ export class StateScan {
           continue;
         }
       }
-      const tail = stateKeyTail(key);
-      rows.push({ key: tail.subarray(1), body: openRecord(tail, record) });
+      rows.push(openRow(key, record));
     }
     if (this.#isDone) {
       this.#takeOverlay(rows, () => true);
@@ -77,9 +76,15 @@ export class StateScan {
 
 function pushRow(rows: StateRow[], { key, record }: OverlayRow): void {
   if (record !== null) {
-    const tail = stateKeyTail(key);
-    rows.push({ key: tail.subarray(1), body: openRecord(tail, record) });
+    rows.push(openRow(key, record));
   }
+}
+
+function openRow(key: Uint8Array, record: Uint8Array): StateRow {
+  return {
+    key: key.subarray(statePrefixBytes + 1),
+    body: openRecord(key, record, statePrefixBytes),
+  };
 }
 
 /** Table and key of a state key as a string of one UTF-16 unit per byte: compares like the bytes. */

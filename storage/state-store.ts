@@ -10,7 +10,7 @@ import type {
 import { Revision } from "../cluster/types.ts";
 import type { AppliedRecord } from "./applied-record.ts";
 import { decodeAppliedRecord } from "./applied-record.ts";
-import { openRecord, sealBytes, sealInPlace } from "./checksum.ts";
+import { openRecord, sealBytes, sealInPlace, verifyRecord } from "./checksum.ts";
 import type { Database } from "./database.ts";
 import { StateDigest } from "./digest.ts";
 import { StoreFailure } from "./failure.ts";
@@ -18,8 +18,8 @@ import {
   appliedKey,
   prefixRange,
   stateKey,
-  stateKeyTail,
   statePrefix,
+  statePrefixBytes,
   stateRange,
 } from "./keys.ts";
 import { Overlay } from "./overlay.ts";
@@ -122,7 +122,7 @@ export class StateStore {
 
   /** The content of a row that was found, its seal checked; null when there is none. Throws a StoreFailure when it is damaged. */
   body(row: FoundRow): Uint8Array | null {
-    return row.record === null ? null : openRecord(stateKeyTail(row.key), row.record);
+    return row.record === null ? null : openRecord(row.key, row.record, statePrefixBytes);
   }
 
   /** Content of one row, or null. */
@@ -133,7 +133,7 @@ export class StateStore {
   /** Writes the row with the content that `write` makes of `value`. */
   put<T>(row: FoundRow, write: (writer: ByteWriter, value: T) => void, value: T): void {
     const record = encodeRecordWith(write, value, sealSpace);
-    sealInPlace(stateKeyTail(row.key), record);
+    sealInPlace(row.key, record, statePrefixBytes);
     if (row.record !== null) {
       this.#digest.remove(row.record);
     }
@@ -198,7 +198,7 @@ export class StateStore {
       for (;;) {
         const pairs = await iterator.next(1000);
         for (const [key, record] of pairs) {
-          openRecord(stateKeyTail(key), record);
+          verifyRecord(key, record, statePrefixBytes);
           if (!overlay.has(stateRowId(key))) {
             digest.add(record);
           }
