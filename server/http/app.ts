@@ -14,11 +14,12 @@ import { kvRoutes } from "./kv-routes.ts";
 import { lockRoutes } from "./lock-routes.ts";
 import { manyRoutes } from "./many-routes.ts";
 import { answerMethodNotAllowed } from "./method-not-allowed.ts";
-import { describeApi, openApiRoutes } from "./openapi.ts";
+import { referenceRoutes } from "./openapi.ts";
 import { answerBrokenRequest, answerProblem } from "./problems.ts";
 import { probeRoutes, type NodeInsight } from "./probe-routes.ts";
 import type { RouteKit, Routes } from "./route-kit.ts";
 import type { KeyValueService } from "./service.ts";
+import { lazyValidation, noCompilers } from "./validation.ts";
 import { watchRoutes } from "./watch-routes.ts";
 
 /** What HTTP needs of the process around it. */
@@ -68,6 +69,7 @@ export async function buildApp(options: AppOptions): Promise<App> {
     silent.forEach((socket) => socket.destroy());
     done();
   });
+  app.setValidatorCompiler(lazyValidation());
   app.removeContentTypeParser("text/plain");
   app.decorateRequest("exchange");
   app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply, log));
@@ -78,17 +80,22 @@ export async function buildApp(options: AppOptions): Promise<App> {
     );
   });
   const allowed = answerMethodNotAllowed(app);
-  await describeApi(app, options.version);
-  openApiRoutes(app);
   // Work is counted and may be refused; looking at the node never is.
-  await addRoutes(app, kit, options, "admitted", [
+  const work = [
     kvRoutes,
     manyRoutes,
     watchRoutes(new Heartbeats(config.watchHeartbeatMs)),
     lockRoutes,
     clusterRoutes,
-  ]);
-  await addRoutes(app, kit, options, "always", [probeRoutes(options.insight, options.version)]);
+  ];
+  const probes = [probeRoutes(options.insight, options.version)];
+  const reference = referenceRoutes(options.version, (described) => {
+    for (const add of [...work, ...probes]) {
+      add(described, kit);
+    }
+  });
+  await addRoutes(app, kit, options, "admitted", work);
+  await addRoutes(app, kit, options, "always", [...probes, reference]);
   allowed.addRoutes();
   await app.ready();
   return { fastify: app, admission };
@@ -126,7 +133,7 @@ function createFastify({ config, log }: AppOptions): FastifyInstance {
     forceCloseConnections: "idle",
     // While the node drains it still serves what reaches it, and says `Connection: close`.
     return503OnClosing: false,
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, discriminator: true } },
+    schemaController: noCompilers,
     routerOptions: {
       maxParamLength: pathCharactersMax,
       // Routes read their own query, strictly: see query.ts.

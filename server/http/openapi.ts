@@ -1,14 +1,46 @@
-import swagger from "@fastify/swagger";
-import swaggerUi from "@fastify/swagger-ui";
-import type { FastifyInstance, FastifySchema } from "fastify";
+import fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifySchema,
+} from "fastify";
 import Type from "typebox";
-import type { ResponseDocs, RouteDocs } from "./route-kit.ts";
+import type { ResponseDocs, RouteDocs, Routes } from "./route-kit.ts";
 
 const referencePolicy =
   "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data:; object-src 'none'; style-src 'self' 'unsafe-inline'";
 
-/** Describes the API: registers /openapi.json and the reference at /docs. Before the routes, which it collects. */
-export async function describeApi(app: FastifyInstance, version: string): Promise<void> {
+/**
+ * /openapi.json and the reference at /docs. They are answered by an application of their own, which has the same routes and never listens,
+ * built when it is first asked for: collecting and describing the routes costs as much as the rest of a start.
+ */
+export function referenceRoutes(
+  version: string,
+  addRoutes: (app: FastifyInstance) => void,
+): Routes {
+  let built: Promise<FastifyInstance> | null = null;
+  const answer = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    built ??= buildReference(version, addRoutes);
+    const app = await built;
+    const { url, headers } = request;
+    const page = await app.inject({ method: "GET", url, headers });
+    await reply.code(page.statusCode).headers(page.headers).send(page.rawPayload);
+  };
+  return (app) => {
+    for (const url of ["/openapi.json", "/docs", "/docs/*"]) {
+      app.get(url, { schema: { hide: true } }, answer);
+    }
+  };
+}
+
+async function buildReference(
+  version: string,
+  addRoutes: (app: FastifyInstance) => void,
+): Promise<FastifyInstance> {
+  const app = fastify({ logger: false, exposeHeadRoutes: false });
+  app.setValidatorCompiler(() => () => true);
+  const { default: swagger } = await import("@fastify/swagger");
+  const { default: swaggerUi } = await import("@fastify/swagger-ui");
   await app.register(swagger, {
     exposeHeadRoutes: true,
     openapi: {
@@ -41,11 +73,10 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
     // Its own policy would upgrade to HTTPS, which this server does not speak.
     staticCSP: referencePolicy,
   });
-}
-
-/** The routes that answer with the description itself. */
-export function openApiRoutes(app: FastifyInstance): void {
   app.get("/openapi.json", { schema: { hide: true } }, () => app.swagger());
+  addRoutes(app);
+  await app.ready();
+  return app;
 }
 
 function withDocs(
