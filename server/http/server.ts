@@ -6,7 +6,7 @@ import { type App, type AppOptions, buildApp } from "./app.ts";
 const drainMaxMs = 2000;
 const drainPollMs = 20;
 
-/** A turn of the event loop that took no longer accepted everything that was waiting just now. */
+/** A turn of the event loop that takes no longer and accepts nobody: nobody waits to be accepted. */
 const quietTurnMs = 0.2;
 const quietTurnTries = 2000;
 
@@ -71,7 +71,7 @@ export class HttpServer {
       return;
     }
     const { server } = this.#app.fastify;
-    await quietTurn();
+    await quietTurn(server);
     // The listener alone: http.Server.close() would also cut idle connections.
     NetServer.prototype.close.call(server);
     // Not before: who is told to close connects again at once.
@@ -105,19 +105,27 @@ export class HttpServer {
 }
 
 /**
- * Resolves when the event loop has hardly done anything since it last accepted connections. A listener that is closed then resets nobody:
- * the kernel resets connections that it holds and nobody has accepted. A loop that is never quiet is not waited for without end.
+ * Resolves after a turn of the event loop that accepted no connection and took hardly any time: a listener that is closed then resets
+ * nobody. (The kernel resets connections that it holds and nobody has accepted; a turn accepts one of them.) A loop that is never quiet
+ * is not waited for without end.
  */
-async function quietTurn(): Promise<void> {
-  for (let count = 0; count < quietTurnTries; count += 1) {
+async function quietTurn(server: NetServer): Promise<void> {
+  let accepted = 0;
+  const count = (): void => {
+    accepted += 1;
+  };
+  server.on("connection", count);
+  for (let turns = 0; turns < quietTurnTries; turns += 1) {
+    const before = accepted;
     const begunMs = performance.now();
     await new Promise<void>((resolve) => {
       soon(resolve);
     });
-    if (performance.now() - begunMs <= quietTurnMs) {
-      return;
+    if (accepted === before && performance.now() - begunMs <= quietTurnMs) {
+      break;
     }
   }
+  server.off("connection", count);
 }
 
 function connectionCount(server: NetServer): Promise<number> {
