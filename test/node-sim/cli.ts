@@ -1,17 +1,18 @@
 import { parseArgs } from "node:util";
 import { runSeed, type SeedResult, sweep } from "./sweep.ts";
 
-const usage = `npm run simulate:node -- [--seeds 1-500] [--workers 2] [--first-failure]
-npm run simulate:node -- --seed 17 [--trace]
+const usage = `npm run simulate:node -- [--seeds 1-500] [--workers 2] [--first-failure] [--odd]
+npm run simulate:node -- --seed 17 [--trace] [--odd]
 
 Runs whole clusters in simulation, one per seed, and checks what they promised. A seed that fails is printed with its last events and
-can be run again alone: the same seed is the same run.`;
+can be run again alone: the same seed is the same run. With --odd one replica of each cluster goes wrong, and the others must find it.`;
 
 const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "1-500" },
     seed: { type: "string" },
     workers: { type: "string" },
+    odd: { type: "boolean", default: false },
     trace: { type: "boolean", default: false },
     "first-failure": { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -27,7 +28,7 @@ if (values.help) {
 }
 
 async function runOne(seed: number, traces: boolean): Promise<void> {
-  const result = await runSeed(seed, traces ? (line) => console.log(line) : undefined);
+  const result = await runSeed(seed, values.odd, traces ? (line) => console.log(line) : undefined);
   print(result);
   console.log(`seed ${seed}: ${describe(result)}, trace ${result.traceHash}`);
 }
@@ -40,6 +41,7 @@ async function runMany(range: string, workers: number | undefined): Promise<void
     first,
     last,
     ...(workers === undefined ? {} : { workers }),
+    isOdd: values.odd,
     stopsAtFailure: values["first-failure"],
     onResult: (result) => {
       print(result);
@@ -54,7 +56,8 @@ async function runMany(range: string, workers: number | undefined): Promise<void
   console.log(
     `seeds ${first}-${last}: ${summary.seeds} runs in ${seconds(startedMs)} s, ${summary.failures.length} failed; ` +
       `operations: ${done} done, ${failed} refused, ${unknown} unknown; ` +
-      `${summary.watched} changes watched; ${summary.events} events; ${summary.undecided} histories undecided`,
+      `${summary.watched} changes watched; ${summary.digests} digests told; ` +
+      `${summary.odd.made} replicas made to differ, ${summary.odd.found} findings of who; ${summary.events} events; ${summary.undecided} histories undecided`,
   );
   console.log(`faults: ${faults.join(", ")}`);
   if (summary.failures.length > 0) {

@@ -8,12 +8,13 @@ import type {
   KeyRange,
 } from "../../storage/database.ts";
 import { StoreFailure } from "../../storage/failure.ts";
-import { recordKind } from "../../storage/keys.ts";
+import { decodeAppliedRecord, encodeAppliedRecord } from "../../storage/applied-record.ts";
+import { recordKind, shardOf } from "../../storage/keys.ts";
 import type { Witness } from "../../storage/log-store.ts";
 import { MemoryDatabase } from "../../storage/memory-database.ts";
 import { OrderedMap } from "../../storage/ordered-map.ts";
 import type { NodeHome } from "../../server/cluster-node.ts";
-import type { NodeId } from "../../cluster/types.ts";
+import type { NodeId, ShardId } from "../../cluster/types.ts";
 import type { Prng } from "../sim/prng.ts";
 import type { ProcessLoop } from "./process-loop.ts";
 import type { VirtualTime } from "./virtual-time.ts";
@@ -127,6 +128,25 @@ export class Disk {
       this.#image.set(key, damaged);
     }
     return true;
+  }
+
+  /** Changes what some replica's state is said to digest to, while nobody has the directory open; null when there is none. */
+  diverge(): ShardId | null {
+    const first = Uint8Array.of(recordKind.applied);
+    const last = Uint8Array.of(recordKind.applied + 1);
+    const found = [...this.#image.freeze().range(first, last, false)].flatMap(([key, value]) => {
+      const shard = shardOf(key);
+      const record = decodeAppliedRecord(shard, value);
+      return record.extra.length > 0 ? [{ key, shard, record }] : [];
+    });
+    if (found.length === 0) {
+      return null;
+    }
+    const { key, shard, record } = this.#options.random.pick(found);
+    const extra = Buffer.from(record.extra);
+    extra.writeUInt8(extra.readUInt8(0) ^ 1, 0);
+    this.#image.set(key, encodeAppliedRecord(shard, { ...record, extra }));
+    return shard;
   }
 
   /** Calls `done` when the write has ended; with an error when it failed. */

@@ -1,4 +1,5 @@
-import type { NodeId } from "../../cluster/types.ts";
+import type { Finding } from "../../cluster/multiraft/state-comparison.ts";
+import type { NodeId, ShardId } from "../../cluster/types.ts";
 import { ClusterNode } from "../../server/cluster-node.ts";
 import type { Config } from "../../server/config.ts";
 import type { Log } from "../../server/log.ts";
@@ -28,6 +29,9 @@ export interface MachineEvents {
   /** The process must stop: its store failed, or it broke a promise to itself. */
   readonly onFatal: (node: NodeId, error: Error) => void;
   readonly onChanges: (node: NodeId, changes: ShardChanges) => void;
+  readonly onStatesDiffer: (node: NodeId, shard: ShardId, finding: Finding) => void;
+  /** A replica has received a snapshot and will go on from there. */
+  readonly onSnapshot: (node: NodeId, shard: ShardId) => void;
 }
 
 /** One process: it lives from `start` to `end`. */
@@ -102,6 +106,12 @@ export class Machine {
         onPeerFrame: () => {},
         onWrite: () => {},
         onTick: () => {},
+        onStatesDiffer: (shard, finding) => events.onStatesDiffer(this.id, shard, finding),
+        onSnapshot: (shard, operation, error) => {
+          if (operation === "receive" && error === null) {
+            events.onSnapshot(this.id, shard);
+          }
+        },
       },
     });
     node.hub.listen((changes) => events.onChanges(this.id, changes));

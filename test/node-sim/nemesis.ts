@@ -1,4 +1,4 @@
-import { metaShard, type NodeId } from "../../cluster/types.ts";
+import { metaShard, type NodeId, type ShardId } from "../../cluster/types.ts";
 import { encodeMetaCommand } from "../../storage/meta-commands.ts";
 import type { Prng } from "../sim/prng.ts";
 import type { Asking } from "./asking.ts";
@@ -15,6 +15,8 @@ export interface NemesisOptions {
   readonly network: Network;
   readonly asking: Asking;
   readonly note: (what: string) => void;
+  /** From now on, until it has received a snapshot, this replica is not like the others. */
+  readonly onDiverged: (node: NodeId, shard: ShardId) => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -25,6 +27,8 @@ export class Nemesis {
   readonly counts = new Map<FaultKind, number>();
   /** The machine that lost data last: nobody else loses any before it has recovered. */
   #damaged: Machine | null = null;
+  /** Once is enough: whether that replica has recovered is not for a saboteur to know. */
+  #hasDiverged = false;
   #isOver = false;
 
   constructor(options: NemesisOptions) {
@@ -129,6 +133,9 @@ export class Nemesis {
       case "wipe":
         this.#damage(machine, kind);
         break;
+      case "diverge":
+        this.#diverge(machine);
+        break;
       case "transfer":
         this.#transfer(machine);
         break;
@@ -230,6 +237,22 @@ export class Nemesis {
       machine.disk.wipe();
     } else {
       machine.disk.rot();
+    }
+    this.restartLater(machine);
+  }
+
+  /** Makes one replica of the machine differ from the others, once and while all others are sound. */
+  #diverge(machine: Machine): void {
+    const { machines, note, onDiverged } = this.#options;
+    if (this.#hasDiverged || !machines.every((each) => each.isUp) || !this.#areAllVoting()) {
+      note("no diverge: somebody may not afford it");
+      return;
+    }
+    machine.end("killed");
+    const shard = machine.disk.diverge();
+    if (shard !== null) {
+      this.#hasDiverged = true;
+      onDiverged(machine.id, shard);
     }
     this.restartLater(machine);
   }

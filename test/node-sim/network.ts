@@ -22,6 +22,7 @@ export class Network {
   #stormUntilMs = 0;
   /** What is scheduled next is a frame that may come twice. */
   #mayRepeat = false;
+  #digests = 0;
 
   constructor(options: NetworkOptions) {
     this.#options = options;
@@ -30,9 +31,15 @@ export class Network {
       passes: (_from, _to, frame) => {
         // One connection delivers once: only Raft's own messages are promised to be harmless when they come twice.
         this.#mayRepeat = frame.requests.length === 0;
+        this.#digests += frame.digests.length;
         return this.#passes();
       },
     });
+  }
+
+  /** Digests of states that nodes told each other. */
+  get digests(): number {
+    return this.#digests;
   }
 
   cut(from: NodeId, to: NodeId): void {

@@ -1,3 +1,4 @@
+import type { Finding } from "../../cluster/multiraft/state-comparison.ts";
 import type { NodeId, ShardId } from "../../cluster/types.ts";
 import type { ShardChanges } from "../../server/watch-hub.ts";
 import type { ChangeEvent } from "../../storage/commands.ts";
@@ -14,11 +15,49 @@ import { text } from "./simulated-door.ts";
 export class Oracle {
   /** What each entry changed, by shard and index. */
   readonly changes = new Map<number, Map<number, readonly Change[]>>();
+  /** The replica that was made to differ from the others, if any. */
+  #odd: { readonly node: NodeId; readonly shard: ShardId } | null = null;
+  #isRenewed = false;
+  #foundCount = 0;
   readonly #digests = new Map<string, string>();
   readonly #leaders = new Map<string, NodeId>();
   readonly #committed = new Map<string, number>();
   /** Values that clients write are unique: a second change that writes one is the same write, applied twice. */
   readonly #valuesAt = new Map<string, string>();
+
+  /** From now on this replica is not like the others: they must find out. Once in a life. */
+  diverged(node: NodeId, shard: ShardId): void {
+    this.#odd = { node, shard };
+  }
+
+  /** The replica goes on from a snapshot: whatever was wrong with it is over. */
+  renewed(node: NodeId, shard: ShardId): void {
+    this.#isRenewed ||= this.#isOdd(node, shard);
+  }
+
+  #isOdd(node: NodeId, shard: ShardId): boolean {
+    return this.#odd?.node === node && this.#odd.shard === shard && !this.#isRenewed;
+  }
+
+  /** Replicas that were made to differ, and how often one was found. */
+  get oddOnes(): { readonly made: number; readonly found: number; readonly isOpen: boolean } {
+    const made = this.#odd === null ? 0 : 1;
+    return { made, found: this.#foundCount, isOpen: made === 1 && !this.#isRenewed };
+  }
+
+  /** `node` has found that replicas differ, perhaps late: there is no such thing but what `diverged` told. */
+  differs(node: NodeId, shard: ShardId, { type, index, odd }: Finding): void {
+    const made = this.#odd;
+    const isTrue =
+      made !== null &&
+      made.shard === shard &&
+      type !== "split" &&
+      odd.every((id) => id === made.node);
+    if (!isTrue) {
+      throw new Violation("no-false-alarm", `${node}: ${type} ${odd.join()} at ${shard}/${index}`);
+    }
+    this.#foundCount += type === "odd" ? 1 : 0;
+  }
 
   applied(node: NodeId, { shard, index, events }: ShardChanges): void {
     const known = this.changes.get(shard) ?? new Map<number, readonly Change[]>();
@@ -47,7 +86,7 @@ export class Oracle {
         if (term !== null) {
           this.#same(this.#committed, `${shard}/${commitIndex}`, term, "same-log", "committed at");
         }
-        if (!raft.isQuarantined) {
+        if (!raft.isQuarantined && !this.#isOdd(id, shard)) {
           const place = `${shard}/${machine.appliedIndex}`;
           this.#same(this.#digests, place, machine.digest, "same-digest", "digests at");
         }

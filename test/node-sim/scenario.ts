@@ -22,6 +22,7 @@ export const faultKinds = [
   "fullDisk",
   "rot",
   "wipe",
+  "diverge",
   "transfer",
   "storm",
   "move",
@@ -98,6 +99,22 @@ export function drawScenario(seed: number): Scenario {
   };
 }
 
+/**
+ * The world of a seed in which one replica goes wrong: what it holds is not what the others hold. Nobody loses data beside that, nor
+ * needs a snapshot for another reason: a wrong state that has spread to a majority is a right one.
+ */
+export function drawOddScenario(seed: number): Scenario {
+  const scenario = drawScenario(seed);
+  return {
+    ...scenario,
+    nodes: Math.max(3, scenario.nodes),
+    replicationFactor: Math.max(3, scenario.replicationFactor),
+    retainedEntries: 1_000_000,
+    faultEveryMs: Math.min(800, scenario.faultEveryMs),
+    weights: { ...scenario.weights, rot: 0, wipe: 0, move: 0, diverge: 6 },
+  };
+}
+
 function drawNetwork(random: Prng): NetworkScenario {
   return {
     delayMs: random.pick([0.3, 2, 15]),
@@ -130,6 +147,7 @@ function drawFaults(random: Prng, nodes: number): Scenario["weights"] {
     fullDisk: draw(0.25),
     rot: nodes >= 3 ? draw(0.3) : 0,
     wipe: nodes >= 3 ? draw(0.3) : 0,
+    diverge: 0,
     transfer: draw(0.4),
     storm: draw(0.3),
     move: draw(0.3),

@@ -39,6 +39,10 @@ export interface Report {
   readonly undecided: number;
   /** Changes that watchers saw. */
   readonly watched: number;
+  /** Digests that nodes told each other. */
+  readonly digests: number;
+  /** Replicas that were made to differ, and how often one was found. */
+  readonly odd: { readonly made: number; readonly found: number };
 }
 
 /** After healing, every shard must take a write within this. */
@@ -92,6 +96,10 @@ export class Simulation {
       network: this.#network,
       asking: this.#asking,
       note: (what) => this.#note(what),
+      onDiverged: (node, shard) => {
+        this.#note(`${node} goes wrong in shard ${shard}`);
+        this.#oracle.diverged(node, shard);
+      },
       onError: (error) => this.#fail("no-surprise", error),
     });
     this.#clients = Array.from({ length: scenario.clients.count }, (_, at) => {
@@ -148,6 +156,8 @@ export class Simulation {
       faults: this.#nemesis.counts,
       undecided: this.#undecided,
       watched: this.#watchedCount,
+      digests: this.#network.digests,
+      odd: this.#oracle.oddOnes,
     };
   }
 
@@ -224,7 +234,7 @@ export class Simulation {
     for (;;) {
       const states = this.#states();
       const differing = [...states].filter(([, each]) => new Set(each).size > 1);
-      if (differing.length === 0) {
+      if (differing.length === 0 && !this.#oracle.oddOnes.isOpen) {
         break;
       }
       if (this.#time.now > deadline) {
@@ -313,12 +323,17 @@ export class Simulation {
     }
   }
 
-  #look(): void {
+  /** The oracle throws when a promise is broken. */
+  #ask(look: () => void): void {
     try {
-      this.#oracle.look(this.#machines);
+      look();
     } catch (error) {
       this.#fail("no-surprise", error);
     }
+  }
+
+  #look(): void {
+    this.#ask(() => this.#oracle.look(this.#machines));
     this.#time.after(lookEveryMs, () => this.#look());
   }
 
@@ -352,13 +367,10 @@ export class Simulation {
         note: (what) => this.#note(what),
         onUncaught: (node, error) => this.#fail(`no-uncaught-exception at ${node}`, error),
         onFatal: (node, error) => this.#fatal(node, error),
-        onChanges: (node, changes) => {
-          try {
-            this.#oracle.applied(node, changes);
-          } catch (error) {
-            this.#fail("no-surprise", error);
-          }
-        },
+        onChanges: (node, changes) => this.#ask(() => this.#oracle.applied(node, changes)),
+        onStatesDiffer: (node, shard, finding) =>
+          this.#ask(() => this.#oracle.differs(node, shard, finding)),
+        onSnapshot: (node, shard) => this.#oracle.renewed(node, shard),
       },
     });
   }

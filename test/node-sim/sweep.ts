@@ -1,6 +1,6 @@
 import { fork } from "node:child_process";
 import { availableParallelism } from "node:os";
-import { drawScenario } from "./scenario.ts";
+import { drawOddScenario, drawScenario } from "./scenario.ts";
 import { type Report, Simulation } from "./simulation.ts";
 
 /** What is left of a run when it has crossed a process boundary. */
@@ -15,6 +15,8 @@ export interface SeedResult {
   readonly unknown: number;
   readonly undecided: number;
   readonly watched: number;
+  readonly digests: number;
+  readonly odd: Report["odd"];
   readonly faults: Readonly<Record<string, number>>;
 }
 
@@ -22,6 +24,8 @@ export interface SweepOptions {
   readonly first: number;
   readonly last: number;
   readonly workers?: number;
+  /** The world in which one replica goes wrong; see `drawOddScenario`. */
+  readonly isOdd?: boolean;
   /** Stops at the first failure. */
   readonly stopsAtFailure?: boolean;
   readonly onResult?: (result: SeedResult) => void;
@@ -35,12 +39,14 @@ export interface SweepSummary {
   readonly operations: { readonly done: number; readonly failed: number; readonly unknown: number };
   readonly undecided: number;
   readonly watched: number;
+  readonly digests: number;
+  readonly odd: Report["odd"];
   readonly faults: ReadonlyMap<string, number>;
 }
 
 /** Runs all seeds of a range, spread over processes. */
 export async function sweep(options: SweepOptions): Promise<SweepSummary> {
-  const { first, last } = options;
+  const { first, last, isOdd = false } = options;
   const workers = Math.min(options.workers ?? availableParallelism(), last - first + 1);
   const results: SeedResult[] = [];
   let next = first;
@@ -53,21 +59,24 @@ export async function sweep(options: SweepOptions): Promise<SweepSummary> {
     results.push(result);
     options.onResult?.(result);
   };
-  await Promise.all(Array.from({ length: workers }, () => runWorker(take, onResult)));
+  await Promise.all(Array.from({ length: workers }, () => runWorker(isOdd, take, onResult)));
   return summaryOf(results);
 }
 
 /** Runs one seed here. */
 export async function runSeed(
   seed: number,
+  isOdd = false,
   onLine?: (line: string) => void,
 ): Promise<SeedResult & { readonly traceHash: string }> {
-  const report = await new Simulation(drawScenario(seed), onLine).run();
+  const scenario = isOdd ? drawOddScenario(seed) : drawScenario(seed);
+  const report = await new Simulation(scenario, onLine).run();
   return { ...resultOf(report), traceHash: report.traceHash };
 }
 
 function resultOf(report: Report): SeedResult {
   const { failure, tail, events, operations, undecided, watched, faults, scenario } = report;
+  const { digests, odd } = report;
   return {
     seed: scenario.seed,
     failure: failure === null ? null : (failure.stack ?? failure.message),
@@ -76,17 +85,20 @@ function resultOf(report: Report): SeedResult {
     ...operations,
     undecided,
     watched,
+    digests,
+    odd,
     faults: Object.fromEntries(faults),
   };
 }
 
 /** One process that runs seeds until there are no more. */
 function runWorker(
+  isOdd: boolean,
   take: () => number | null,
   onResult: (result: SeedResult) => void,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    const worker = fork(new URL("./worker.ts", import.meta.url));
+    const worker = fork(new URL("./worker.ts", import.meta.url), isOdd ? ["odd"] : []);
     let running: number | null = null;
     const give = (): void => {
       running = take();
@@ -130,6 +142,11 @@ function summaryOf(results: readonly SeedResult[]): SweepSummary {
     operations,
     undecided: results.reduce((sum, { undecided }) => sum + undecided, 0),
     watched: results.reduce((sum, { watched }) => sum + watched, 0),
+    digests: results.reduce((sum, { digests }) => sum + digests, 0),
+    odd: {
+      made: results.reduce((sum, { odd }) => sum + odd.made, 0),
+      found: results.reduce((sum, { odd }) => sum + odd.found, 0),
+    },
     faults,
   };
 }
