@@ -3,7 +3,7 @@ import { isNodeId, LogIndex, NodeId, Revision, Term } from "../cluster/types.ts"
 import { ByteReader, ByteWriter } from "./byte-codec.ts";
 import { openRecord, sealRecord } from "./checksum.ts";
 import { StoreFailure } from "./failure.ts";
-import { appliedKey, Generation } from "./keys.ts";
+import { appliedKey, type Generation } from "./keys.ts";
 
 /**
  * How far a shard's state is: one record per shard, written by its state machine in the same batch as the changes themselves, so
@@ -44,8 +44,9 @@ export function decodeAppliedRecord(shard: ShardId, bytes: Uint8Array): AppliedR
       `${what} has format ${version}, this version of Flotilla reads ${appliedRecordVersion}: start the newer version`,
     );
   }
-  const generation = Generation(reader.u32());
-  return { generation, ...readAppliedState(reader) };
+  const record = { generation: reader.generation(), ...readAppliedState(reader) };
+  reader.end();
+  return record;
 }
 
 /** What an applied record says apart from where the state lies: this part travels in snapshots. */

@@ -1,5 +1,5 @@
 import { StoreFailure } from "./failure.ts";
-import { readU32, readU64 } from "./keys.ts";
+import { Generation, readU32, readU64 } from "./keys.ts";
 
 /** Builds a record field by field, big-endian. */
 export class ByteWriter {
@@ -97,6 +97,14 @@ export class ByteReader {
     }
     this.#offset += count;
     return this.#bytes.subarray(this.#offset - count, this.#offset);
+  }
+
+  generation(): Generation {
+    const value = this.u32();
+    if (value === 0) {
+      throw this.#damaged("there is no generation 0");
+    }
+    return Generation(value);
   }
 
   bytes(): Uint8Array {

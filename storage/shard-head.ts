@@ -3,7 +3,7 @@ import { isNodeId, LogIndex, NodeId, Term } from "../cluster/types.ts";
 import { ByteReader, ByteWriter } from "./byte-codec.ts";
 import { openRecord, sealRecord } from "./checksum.ts";
 import { StoreFailure } from "./failure.ts";
-import { Generation, headKey } from "./keys.ts";
+import { type Generation, headKey } from "./keys.ts";
 
 /**
  * Everything small that must never be forgotten about one replica, in one record: its hard state and the bounds of its log. Written
@@ -72,7 +72,7 @@ export function decodeShardHead(shard: ShardId, bytes: Uint8Array): ShardHead {
     );
   }
   const isQuarantined = reader.u8() === 1;
-  const generation = Generation(reader.u32());
+  const generation = reader.generation();
   const compactedIndex = LogIndex(reader.u64());
   const compactedTerm = Term(reader.u64());
   const lastIndex = LogIndex(reader.u64());

@@ -56,10 +56,10 @@ export const peerMethods = {
     responseStream: false,
     requestSerialize: (hello) => helloRequestType.serialize({ identity: fromHello(hello) }),
     requestDeserialize: (bytes) =>
-      toHello(fieldsOf(helloRequestType.deserialize(bytes)["identity"])),
+      toHello(fieldsOf(deserialize(helloRequestType, bytes)["identity"])),
     responseSerialize: (hello) => helloResponseType.serialize({ identity: fromHello(hello) }),
     responseDeserialize: (bytes) =>
-      toHello(fieldsOf(helloResponseType.deserialize(bytes)["identity"])),
+      toHello(fieldsOf(deserialize(helloResponseType, bytes)["identity"])),
   } satisfies MethodDefinition<Hello, Hello>,
   stream: {
     path: `${servicePath}Stream`,
@@ -75,7 +75,7 @@ export const peerMethods = {
     requestStream: true,
     responseStream: false,
     requestSerialize: (part) => chunkType.serialize(fromSnapshotPart(part)),
-    requestDeserialize: (bytes) => toSnapshotPart(chunkType.deserialize(bytes)),
+    requestDeserialize: (bytes) => toSnapshotPart(deserialize(chunkType, bytes)),
     responseSerialize: () => resultType.serialize({}),
     responseDeserialize: () => ({}),
   } satisfies MethodDefinition<SnapshotPart, SnapshotResult>,

@@ -40,6 +40,13 @@ export class Admission {
     if (this.#requests >= inflightRequestsMax) {
       return overloaded(`${inflightRequestsMax} requests are under way, as many as it takes`);
     }
+    if (bodyBytes > inflightBytesMax) {
+      // It will not fit later either.
+      return new ServiceError(
+        "body_too_large",
+        `the body has ${bodyBytes} bytes; this node takes ${inflightBytesMax} at a time, for all requests`,
+      );
+    }
     if (this.#bodyBytes + bodyBytes > inflightBytesMax) {
       return overloaded(`request bodies under way would exceed ${inflightBytesMax} bytes`);
     }

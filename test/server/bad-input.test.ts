@@ -274,6 +274,16 @@ const table: readonly [what: string, request: InjectOptions, status: number, cod
     "body_too_large",
   ],
   [
+    "a body that never fits",
+    {
+      method: "DELETE",
+      url: "/v1/locks/l?owner=o",
+      headers: { "content-length": "9007199254740993" },
+    },
+    413,
+    "body_too_large",
+  ],
+  [
     "a transaction of nothing",
     { method: "POST", url: "/v1/txn", headers: json, payload: "{}" },
     400,
