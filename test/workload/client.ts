@@ -27,6 +27,8 @@ export interface ClientOptions {
   readonly random: Prng;
   readonly doors: Doors;
   readonly history: History;
+  /** The name under which a place is used now: another one when its history has become long. */
+  readonly nameOf?: (place: string) => string;
   readonly note: (what: string) => void;
 }
 
@@ -57,14 +59,14 @@ export class Client {
   }
 
   async #work(): Promise<void> {
-    const { time, random, scenario } = this.#options;
+    const { time, random, scenario, nameOf = (place: string) => place } = this.#options;
     const kinds = Object.entries(scenario.weights) as [WorkKind, number][];
     const bag = kinds.flatMap(([kind, weight]) => Array<WorkKind>(weight).fill(kind));
     while (!this.#isStopped) {
       await time.pause(random.next() * 2 * scenario.thinkMs);
       const kind = random.pick(bag);
       const place = `${kind}${random.between(1, scenario.keys)}`;
-      await this.#do(kind, place);
+      await this.#do(kind, nameOf(place));
     }
   }
 
@@ -209,7 +211,7 @@ export class Client {
       return;
     }
     const held = { lock, owner, token };
-    for (let writes = random.between(1, 4); writes > 0; writes--) {
+    for (let writes = random.between(1, 4); writes > 0 && !this.#isStopped; writes--) {
       await this.#fencedWrite(`{${place}}data`, held);
       await time.pause(random.next() * (random.chance(0.2) ? 2 * ttlMs : 20));
       if (random.chance(0.3)) {
