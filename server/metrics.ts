@@ -255,7 +255,7 @@ function declareShards(declare: Declarer) {
     ),
     digestMismatches: declare.counter(
       "digest_mismatches_total",
-      "Replicas of one shard differed at the same applied index. Must stay 0.",
+      "Times that replicas of the shard, seen from here, differed at the same applied index. Must stay 0.",
       ["shard"],
     ),
   };
