@@ -225,6 +225,10 @@ export class Replica {
 
   /** A received snapshot is staged and Raft knows of it; the next batch installs it, or it turns out to be stale. */
   stage(index: LogIndex, writer: SnapshotWriter): void {
+    if (this.#isStopped) {
+      writer.abort().catch(() => {});
+      return;
+    }
     this.#staged?.writer.abort().catch(() => {});
     this.#staged = { index, writer };
   }

@@ -6,7 +6,8 @@ import { parseArgs, promisify } from "node:util";
 
 /**
  * Proves that the simulation of whole nodes finds bugs: plants each bug of test/node-sim/mutations/ in a copy of the sources and simulates until
- * a seed fails. Prints how many seeds it took and which promise was broken.
+ * a seed fails. Prints how many seeds it took and which promise was broken. Bugs whose names begin with `odd-` are looked for in the world with an
+ * odd replica.
  *
  *     npm run mutate:node [-- --seeds 400 --only ack-before-sync]
  *
@@ -67,7 +68,8 @@ async function simulateWith({ name, patches }: Mutation): Promise<string | null>
       }
       await writeFile(path, parts.join(replace));
     }
-    const output = await runSweep(join(copy, "test", "node-sim", "cli.ts"));
+    const world = name.startsWith("odd-") ? ["--odd"] : [];
+    const output = await runSweep(join(copy, "test", "node-sim", "cli.ts"), world);
     const match = /^seed (\d+) FAILED: Violation: (.{1,100})/m.exec(output);
     return match === null ? null : `${match[2]?.replaceAll("|", "/")} | ${match[1]}`;
   } finally {
@@ -75,8 +77,8 @@ async function simulateWith({ name, patches }: Mutation): Promise<string | null>
   }
 }
 
-async function runSweep(cli: string): Promise<string> {
-  const options = ["--seeds", `1-${values.seeds}`, "--workers", "1", "--first-failure"];
+async function runSweep(cli: string, world: readonly string[]): Promise<string> {
+  const options = ["--seeds", `1-${values.seeds}`, "--workers", "1", "--first-failure", ...world];
   try {
     const maxBuffer = 64 * 1024 * 1024;
     const { stdout } = await promisify(execFile)(process.execPath, [cli, ...options], {
