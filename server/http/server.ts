@@ -6,9 +6,11 @@ import { type App, type AppOptions, buildApp } from "./app.ts";
 const drainMaxMs = 2000;
 const drainPollMs = 20;
 
-/** A turn of the event loop that takes no longer and accepts nobody: nobody waits to be accepted. */
+/** A turn of the event loop that takes no longer has hardly anything to do. */
 const quietTurnMs = 0.2;
-const quietTurnTries = 2000;
+/** Nobody connects for this long: clients have the connections that they need. */
+const settleMs = 20;
+const settleMaxMs = 500;
 
 /** The listening side of HTTP: where it is, and how it ends without failing anybody. */
 export class HttpServer {
@@ -71,7 +73,7 @@ export class HttpServer {
       return;
     }
     const { server } = this.#app.fastify;
-    await quietTurn(server);
+    await quietMoment(server);
     // The listener alone: http.Server.close() would also cut idle connections.
     NetServer.prototype.close.call(server);
     // Not before: who is told to close connects again at once.
@@ -105,27 +107,31 @@ export class HttpServer {
 }
 
 /**
- * Resolves after a turn of the event loop that accepted no connection and took hardly any time: a listener that is closed then resets
- * nobody. (The kernel resets connections that it holds and nobody has accepted; a turn accepts one of them.) A loop that is never quiet
- * is not waited for without end.
+ * Resolves when nobody has connected for a moment, after a turn of the event loop that took hardly any time: a listener that is closed
+ * then resets nobody. The kernel resets connections that it holds and nobody has accepted, a turn accepts one of them, and clients tend to
+ * connect right after an answer. Where connections keep coming, a turn that accepts none must do.
  */
-async function quietTurn(server: NetServer): Promise<void> {
-  let accepted = 0;
-  const count = (): void => {
-    accepted += 1;
+async function quietMoment(server: NetServer): Promise<void> {
+  const begunMs = performance.now();
+  let acceptedMs = begunMs;
+  const note = (): void => {
+    acceptedMs = performance.now();
   };
-  server.on("connection", count);
-  for (let turns = 0; turns < quietTurnTries; turns += 1) {
-    const before = accepted;
-    const begunMs = performance.now();
+  server.on("connection", note);
+  let turnMs = performance.now();
+  for (;;) {
     await new Promise<void>((resolve) => {
       soon(resolve);
     });
-    if (accepted === before && performance.now() - begunMs <= quietTurnMs) {
+    const nowMs = performance.now();
+    const isQuiet = acceptedMs < turnMs && nowMs - turnMs <= quietTurnMs;
+    const isSettled = nowMs - acceptedMs >= settleMs || nowMs - begunMs >= settleMaxMs;
+    if ((isQuiet && isSettled) || nowMs - begunMs >= 2 * settleMaxMs) {
       break;
     }
+    turnMs = nowMs;
   }
-  server.off("connection", count);
+  server.off("connection", note);
 }
 
 function connectionCount(server: NetServer): Promise<number> {
