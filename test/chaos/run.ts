@@ -8,7 +8,7 @@ import { History } from "../workload/history.ts";
 import { drawFault } from "./faults.ts";
 import { HttpDoors, realTime } from "./http-doors.ts";
 import { Observer } from "./observer.ts";
-import { calmShare, type Plan, victimsMax } from "./plan.ts";
+import { calmShare, type FaultKind, type Plan, victimsMax } from "./plan.ts";
 import { findTags, Pulses } from "./pulses.ts";
 import { type Figures, recordedHistory, type RunRecord } from "./record.ts";
 import { TrialCluster } from "./trial.ts";
@@ -127,13 +127,16 @@ export class ChaosRun {
     return { ...this.#history.counts, calmRate, longestOutageMs, healedMs, faults: this.#faults };
   }
 
-  /** One fault after the other. */
+  /** One fault after the other, each kind once before one comes again. */
   async #makeTrouble(endMs: number, onDeed: (what: string) => void): Promise<void> {
     const random = this.#random.fork();
     const { cluster, network, disks, mayEnd } = this.#trial;
     const pauseMsMax = Math.min(3000, (this.#plan.seconds * 1000) / 10);
-    for (;;) {
-      const fault = drawFault(random.pick(this.#plan.kinds), {
+    for (const kind of inRounds(this.#plan.kinds, random)) {
+      if (performance.now() > endMs) {
+        return;
+      }
+      const fault = drawFault(kind, {
         cluster,
         network,
         disks,
@@ -151,9 +154,6 @@ export class ChaosRun {
       await fault.end();
       this.#did("over", onDeed);
       await delay(200 + random.next() * pauseMsMax);
-      if (performance.now() > endMs) {
-        return;
-      }
     }
   }
 
@@ -249,6 +249,13 @@ export class ChaosRun {
 
   #surprise(what: string): void {
     this.#surprises.push({ what });
+  }
+}
+
+/** All kinds in any order, then all again. */
+function* inRounds(kinds: readonly FaultKind[], random: Prng): Generator<FaultKind> {
+  for (;;) {
+    yield* random.sample(kinds, kinds.length);
   }
 }
 

@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { drawPlan, type FaultKind } from "./plan.ts";
+import { readRecord, type RunRecord, writeRecord } from "./record.ts";
+import { ChaosRun } from "./run.ts";
+import { judge } from "./verdict.ts";
+
+const seed = Number(process.env["SEED"] ?? Math.floor(Math.random() * 1e6));
+const seconds = 8;
+/** Network faults ask Linux who dials. */
+const kinds: readonly FaultKind[] = process.platform === "linux" ? ["kill", "partition"] : ["kill"];
+
+test("real processes that are killed and cut off keep their promises, and a record of it shows when one is broken", async (context) => {
+  context.diagnostic(`seed ${seed}; SEED=${seed} does the same to another cluster`);
+  const directory = await mkdtemp(join(tmpdir(), "flotilla-chaos-test-"));
+  context.after(() => rm(directory, { recursive: true, force: true }));
+  const record = await ChaosRun.record(drawPlan(seed, kinds, seconds), directory, (what) =>
+    context.diagnostic(what),
+  );
+  const { done, failed, unknown, longestOutageMs } = record.figures;
+  context.diagnostic(
+    `${done} done, ${failed} refused, ${unknown} unknown, longest outage ${Math.round(longestOutageMs)} ms`,
+  );
+  assert.deepEqual(judge(record).violations, []);
+  assert.ok(done > 200, `${done} operations were answered`);
+  assert.ok(record.figures.faults > 0);
+  const file = join(directory, "history.ndjson");
+  writeRecord(file, record);
+  assert.deepEqual(readRecord(file), JSON.parse(JSON.stringify(record)));
+  await plantViolations(context, readRecord(file));
+});
+
+/** What is wrong with the record when one thing in it is another. */
+async function plantViolations(context: TestContext, record: RunRecord): Promise<void> {
+  const { operations, streams, sightings, figures } = record;
+  const planted: readonly (readonly [string, string, Partial<RunRecord>])[] = [
+    ["a read of a value that nobody wrote", "linearizable", { operations: withWrongRead(record) }],
+    ["an acknowledged write that is not there", "linearizable", { operations: withLoss(record) }],
+    ["a change that a watcher was not told", "watches", { streams: withoutLastChange(record) }],
+    ["a write that was applied twice", "applied-once", { streams: withRepetition(record) }],
+    ["replicas that differ", "replicas", { sightings: withOddDigest(record) }],
+    ["a key that dies early", "ttl", { mortals: [earlyDeath] }],
+    ["a lock in two hands", "locks", { grants: [grantTo("a"), grantTo("b")] }],
+    ["a process that ends", "surprise", { surprises: [{ what: "n1 ended" }] }],
+  ];
+  assert.ok(operations.length > 0 && streams.length > 0 && sightings.length > 0);
+  for (const [what, promise, change] of planted) {
+    await context.test(`${what} breaks the promise "${promise}"`, () => {
+      const { violations } = judge({ ...record, ...change });
+      assert.ok(
+        violations.some((violation) => violation.startsWith(`${promise}: `)),
+        violations.join("\n"),
+      );
+    });
+  }
+  await context.test("too little work, or too much that nobody knows, is void", () => {
+    const idle = { ...record, figures: { ...figures, calmRate: 99 } };
+    const silent = { ...record, figures: { ...figures, calmRate: 200, unknown: figures.done } };
+    assert.match(judge(idle).void ?? "", /99 operations per second/);
+    assert.match(judge(silent).void ?? "", /% are unknown/);
+  });
+}
+
+function withWrongRead({ operations }: RunRecord): RunRecord["operations"] {
+  const at = operations.findIndex(({ output }) => output?.type === "got" && output.record !== null);
+  const operation = operations[at];
+  assert.ok(operation?.output?.type === "got" && operation.output.record !== null);
+  const output = { type: "got", record: { ...operation.output.record, value: "planted" } } as const;
+  return operations.with(at, { ...operation, output });
+}
+
+/** Forgets a write of a pulse: everybody reads what was before it. */
+function withLoss({ operations }: RunRecord): RunRecord["operations"] {
+  const at = operations.findIndex(
+    ({ key, output }) => key.includes("pulse") && output?.type === "written",
+  );
+  return operations.toSpliced(at, 1);
+}
+
+function withoutLastChange({ streams }: RunRecord): RunRecord["streams"] {
+  return streams.map((stream) => ({
+    ...stream,
+    stretches: stream.stretches.map(({ state, changes }, at) => ({
+      state,
+      changes: stream === streams[0] && at === 0 ? changes.slice(0, -1) : changes,
+    })),
+  }));
+}
+
+function withRepetition({ streams }: RunRecord): RunRecord["streams"] {
+  const changes = streams[0]?.stretches[0]?.changes ?? [];
+  const written = changes.find(({ data }) => /"value":"[^"]*\.\d+"/.test(data));
+  assert.ok(written !== undefined);
+  const again = { ...written, revision: 1e9 };
+  return [...streams, { prefix: "", stretches: [{ state: [], changes: [again] }] }];
+}
+
+function withOddDigest({ sightings }: RunRecord): RunRecord["sightings"] {
+  const last = sightings.at(-1);
+  assert.ok(last !== undefined);
+  return [...sightings, { ...last, node: "n0", isLeader: false, digest: "planted" }];
+}
+
+const earlyDeath: RunRecord["mortals"][number] = {
+  key: "k",
+  ttlMs: 1000,
+  writtenAfterMs: 0,
+  answeredAtMs: 10,
+  looks: [{ callMs: 20, returnMs: 30, isThere: false }],
+};
+
+function grantTo(owner: string): RunRecord["grants"][number] {
+  return { lock: "l", owner, token: 7, call: 1, return: 2 };
+}
