@@ -31,7 +31,7 @@ export class DigestCheck {
     this.#compareIn = host.options.limits.compareTicks;
   }
 
-  /** Time has passed: leaders open rounds, odd replicas leave. Called between turns. */
+  /** Time has passed: leaders ask, odd replicas leave. Called between turns. */
   tick(elapsedTicks: number): void {
     this.#leave(elapsedTicks);
     this.#compareIn -= elapsedTicks;
@@ -40,12 +40,12 @@ export class DigestCheck {
     }
     this.#compareIn = this.#host.options.limits.compareTicks;
     for (const replica of this.#host.replicas()) {
-      this.#open(replica);
+      this.#ask(replica);
     }
   }
 
   /** What a peer's replica holds. To be called before the messages that came with it, which may lead beyond that index. */
-  heard(from: NodeId, { shard, ...claim }: ShardDigest): void {
+  heard(from: NodeId, { shard, isQuestion, ...claim }: ShardDigest): void {
     const replica = this.#host.replica(shard);
     if (replica === null || !replica.takesPart || !replica.otherMembers().includes(from)) {
       return;
@@ -63,7 +63,7 @@ export class DigestCheck {
       this.reached(replica);
     }
     const { voters } = raft.configuration;
-    this.#follow(replica, comparison.heard(from, claim, appliedIndex, voters));
+    this.#follow(replica, comparison.heard({ from, claim, isQuestion }, appliedIndex, voters));
   }
 
   /** The replica's state is at an index that others have told their digest of. */
@@ -72,34 +72,33 @@ export class DigestCheck {
     this.#follow(replica, replica.comparison.reached(claimOf(replica), voters));
   }
 
-  /** The peer may have missed what was told before. */
-  remind(peer: NodeId): void {
-    for (const replica of this.#host.replicas()) {
-      if (replica.otherMembers().includes(peer)) {
-        replica.comparison.remind();
-      }
+  /** The peer may have begun anew: what its replicas hold is to be asked again. */
+  forget(peer: NodeId): void {
+    for (const { comparison } of this.#host.replicas()) {
+      comparison.forget(peer);
     }
   }
 
-  #open(replica: Replica): void {
+  #ask(replica: Replica): void {
     const { raft, machine, comparison } = replica;
     if (raft.isQuarantined) {
       // Its leader may be asleep, and would not hear of the quarantine before it has something to send.
       if (raft.leader === null) {
-        this.#tell(replica, holdsNothing);
+        this.#tell(replica, { tell: holdsNothing, to: null });
       }
       return;
     }
-    if (raft.isLeader && replica.takesPart && comparison.isDue(machine.appliedIndex)) {
-      this.#follow(replica, comparison.open(claimOf(replica), raft.configuration.voters));
+    const members = replica.otherMembers();
+    if (raft.isLeader && replica.takesPart && comparison.isDue(machine.appliedIndex, members)) {
+      const { voters } = raft.configuration;
+      this.#follow(replica, comparison.ask(claimOf(replica), voters), true);
     }
   }
 
-  #follow(replica: Replica, { tell, findings }: Conclusion): void {
+  #follow(replica: Replica, conclusion: Conclusion, isQuestion = false): void {
     const { nodeId, events } = this.#host.options;
-    if (tell !== null) {
-      this.#tell(replica, tell);
-    }
+    this.#tell(replica, conclusion, isQuestion);
+    const { findings } = conclusion;
     for (const finding of findings) {
       if (finding.odd.includes(nodeId) && !this.#leaving.has(replica)) {
         this.#leaving.set(replica, 0);
@@ -109,9 +108,12 @@ export class DigestCheck {
     }
   }
 
-  #tell(replica: Replica, claim: StateClaim): void {
-    for (const member of replica.otherMembers()) {
-      this.#host.tell(member, { shard: replica.shard, ...claim });
+  #tell(replica: Replica, word: Pick<Conclusion, "tell" | "to">, isQuestion = false): void {
+    const { tell, to } = word;
+    if (tell !== null) {
+      for (const member of to === null ? replica.otherMembers() : [to]) {
+        this.#host.tell(member, { shard: replica.shard, ...tell, isQuestion });
+      }
     }
   }
 

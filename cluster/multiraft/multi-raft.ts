@@ -246,7 +246,7 @@ export class MultiRaft {
     this.#peers.connected(peer);
     this.#peers.heard(peer, this.#housekeeping.now);
     this.#turn.outbox.heartbeat(peer);
-    this.#digests.remind(peer);
+    this.#digests.forget(peer);
     for (const replica of this.#replicas.values()) {
       replica.raft.reportReachable(peer);
       this.#campaignWhenPreferred(replica);

@@ -6,6 +6,14 @@ export interface StateClaim {
   readonly digest: string;
 }
 
+/** A claim as it came in from another member. */
+export interface HeardClaim {
+  readonly from: NodeId;
+  readonly claim: StateClaim;
+  /** The member wants to hear this replica's own. */
+  readonly isQuestion: boolean;
+}
+
 /**
  * Replicas of one shard differ at one index.
  *
@@ -23,8 +31,10 @@ export interface Finding {
 
 /** What follows from a word that was heard or said. */
 export interface Conclusion {
-  /** What this replica must tell all members now; null: nothing. */
+  /** What this replica must tell now; null: nothing. */
   readonly tell: StateClaim | null;
+  /** Whom; null: all members. */
+  readonly to: NodeId | null;
   readonly findings: readonly Finding[];
 }
 
@@ -32,6 +42,9 @@ export interface Conclusion {
 interface Round {
   readonly index: LogIndex;
   readonly digests: Map<NodeId, string>;
+  /** Who has asked for this replica's own digest and was not answered yet. */
+  asker: NodeId | null;
+  /** Everybody was told the own digest. */
   isTold: boolean;
   isSeen: boolean;
   /** The last verdict, in one text. */
@@ -42,15 +55,14 @@ interface Round {
 const roundsMax = 4;
 
 /**
- * One replica's part in comparing the state of a shard. The leader opens a round now and then: it tells its digest at the index that it
- * has applied. The others compare at exactly that index, since each applies entry by entry, and are silent when they agree. Who learns of
- * a difference tells everybody its own digest of that index, once; so all members come to see all digests, and the same odd one.
+ * One replica's part in comparing the state of a shard. The leader asks now and then: it tells its digest at the index that it has applied. The
+ * others compare at exactly that index, since each applies entry by entry, and answer. Who learns of a difference tells everybody its
+ * own digest of that index; so all members come to see all digests, and the same odd one. The leader asks again until all have answered
+ * and agree.
  */
 export class StateComparison {
   readonly #id: NodeId;
   readonly #rounds = new Map<LogIndex, Round>();
-  /** What the last round that was opened here was about. */
-  #openedAt = LogIndex(0);
   #wantedIndex = LogIndex(0);
 
   constructor(id: NodeId) {
@@ -62,34 +74,33 @@ export class StateComparison {
     return this.#wantedIndex;
   }
 
-  /** Whether there is anything to compare at `index` that has not been told yet. */
-  isDue(index: LogIndex): boolean {
-    return index > 0 && index !== this.#openedAt;
+  /** Whether this replica, which leads, should ask about the state at `index`: not all members are known to agree. */
+  isDue(index: LogIndex, members: readonly NodeId[]): boolean {
+    const digests = this.#rounds.get(index)?.digests;
+    const areHeard = members.every((member) => digests?.has(member));
+    return index > 0 && (digests === undefined || !areHeard || differ(digests));
   }
 
-  /** A member may not have heard what was told: the next round is due, whatever it is about, and differences are told again. */
-  remind(): void {
-    this.#openedAt = LogIndex(0);
-    for (const round of this.#rounds.values()) {
-      round.isTold = false;
+  /** The member may have begun anew: what it said is not sure to hold any more. */
+  forget(member: NodeId): void {
+    for (const { digests } of this.#rounds.values()) {
+      digests.delete(member);
     }
   }
 
   /** Another state has taken the place of the one that all this was about. */
   clear(): void {
     this.#rounds.clear();
-    this.#openedAt = LogIndex(0);
     this.#wantedIndex = LogIndex(0);
   }
 
-  /** This replica leads and asks all members to compare: returns what to tell them. */
-  open(claim: StateClaim, voters: readonly NodeId[]): Conclusion {
-    this.#openedAt = claim.index;
+  /** This replica leads and asks all members: what to tell them, as a question. */
+  ask(claim: StateClaim, voters: readonly NodeId[]): Conclusion {
     const round = this.#round(claim.index);
     if (round !== null) {
       round.isTold = true;
     }
-    return { tell: claim, findings: this.reached(claim, voters).findings };
+    return { ...this.reached(claim, voters), tell: claim, to: null };
   }
 
   /** This replica's own digest of an index. */
@@ -98,13 +109,13 @@ export class StateComparison {
   }
 
   /** Another member's word. About an index that this replica has left behind without a word of its own it says nothing. */
-  heard(
-    from: NodeId,
-    claim: StateClaim,
-    appliedIndex: LogIndex,
-    voters: readonly NodeId[],
-  ): Conclusion {
+  heard(word: HeardClaim, appliedIndex: LogIndex, voters: readonly NodeId[]): Conclusion {
+    const { from, claim, isQuestion } = word;
     const isComparable = claim.index >= appliedIndex || this.#rounds.has(claim.index);
+    const round = isComparable ? this.#round(claim.index) : null;
+    if (round !== null && isQuestion) {
+      round.asker = from;
+    }
     return isComparable ? this.#add(from, claim, voters) : nothing;
   }
 
@@ -115,7 +126,21 @@ export class StateComparison {
     }
     round.digests.set(from, digest);
     this.#findWanted();
-    return this.#conclude(round, voters);
+    const findings = differ(round.digests) ? find(round, voters) : [];
+    return { ...this.#answer(round), findings };
+  }
+
+  /** A question is answered, with an answer for all when there is a difference; who learns of one says so unasked, once. */
+  #answer(round: Round): Omit<Conclusion, "findings"> {
+    const { index, digests, asker } = round;
+    const own = digests.get(this.#id);
+    const isForAll = differ(digests);
+    if (own === undefined || (asker === null && (!isForAll || round.isTold))) {
+      return nothing;
+    }
+    round.asker = null;
+    round.isTold ||= isForAll;
+    return { tell: { index, digest: own }, to: isForAll ? null : asker };
   }
 
   /** Null when there are too many open rounds: those that wait for this replica's own word come first. */
@@ -131,7 +156,14 @@ export class StateComparison {
       }
       this.#rounds.delete(LogIndex(Math.min(...done.map((round) => round.index))));
     }
-    const round = { index, digests: new Map(), isTold: false, isSeen: false, verdict: "" };
+    const round: Round = {
+      index,
+      digests: new Map(),
+      asker: null,
+      isTold: false,
+      isSeen: false,
+      verdict: "",
+    };
     this.#rounds.set(index, round);
     return round;
   }
@@ -142,33 +174,30 @@ export class StateComparison {
       open.length === 0 ? 0 : Math.min(...open.map(({ index }) => index)),
     );
   }
-
-  #conclude(round: Round, voters: readonly NodeId[]): Conclusion {
-    const { index, digests } = round;
-    if (new Set(digests.values()).size < 2) {
-      return nothing;
-    }
-    const findings: Finding[] = [];
-    const seen = new Map(digests);
-    if (!round.isSeen) {
-      round.isSeen = true;
-      findings.push({ type: "differ", index, digests: seen, odd: [] });
-    }
-    const verdict = judge(digests, voters);
-    if (verdict !== null && textOf(verdict) !== round.verdict) {
-      round.verdict = textOf(verdict);
-      findings.push({ ...verdict, index, digests: seen });
-    }
-    const own = digests.get(this.#id);
-    if (own === undefined || round.isTold) {
-      return { tell: null, findings };
-    }
-    round.isTold = true;
-    return { tell: { index, digest: own }, findings };
-  }
 }
 
-const nothing: Conclusion = { tell: null, findings: [] };
+const nothing: Conclusion = { tell: null, to: null, findings: [] };
+
+function differ(digests: ReadonlyMap<NodeId, string>): boolean {
+  return new Set(digests.values()).size > 1;
+}
+
+/** What is new about a difference. */
+function find(round: Round, voters: readonly NodeId[]): readonly Finding[] {
+  const { index } = round;
+  const digests = new Map(round.digests);
+  const findings: Finding[] = [];
+  if (!round.isSeen) {
+    round.isSeen = true;
+    findings.push({ type: "differ", index, digests, odd: [] });
+  }
+  const verdict = judge(digests, voters);
+  if (verdict !== null && textOf(verdict) !== round.verdict) {
+    round.verdict = textOf(verdict);
+    findings.push({ ...verdict, index, digests });
+  }
+  return findings;
+}
 
 type Verdict = Pick<Finding, "type" | "odd">;
 

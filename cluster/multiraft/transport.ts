@@ -98,6 +98,8 @@ export interface ShardDigest {
   readonly index: LogIndex;
   /** As `StateMachine.digest`; empty at index 0. */
   readonly digest: string;
+  /** The sender, which leads, wants to hear the receiver's own. */
+  readonly isQuestion: boolean;
 }
 
 /** A client's operation on its way to a replica that can serve it. */

@@ -291,16 +291,18 @@ function readResponse(reader: WireReader): ForwardResponse {
   return { id, status, payload, leader, revision };
 }
 
-function writeDigest(writer: WireWriter, { shard, index, digest }: ShardDigest): void {
-  writer.uint(1, shard);
-  writer.uint(2, index);
-  writer.string(3, digest);
+function writeDigest(writer: WireWriter, word: ShardDigest): void {
+  writer.uint(1, word.shard);
+  writer.uint(2, word.index);
+  writer.string(3, word.digest);
+  writer.bool(4, word.isQuestion);
 }
 
 function readDigest(reader: WireReader): ShardDigest {
   let shard = ShardId(0);
   let index = LogIndex(0);
   let digest = "";
+  let isQuestion = false;
   while (reader.next()) {
     switch (reader.field) {
       case 1:
@@ -312,11 +314,14 @@ function readDigest(reader: WireReader): ShardDigest {
       case 3:
         digest = reader.string();
         break;
+      case 4:
+        isQuestion = reader.bool();
+        break;
       default:
         reader.skip();
     }
   }
-  return { shard, index, digest };
+  return { shard, index, digest, isQuestion };
 }
 
 function readClose(reader: WireReader): Close {

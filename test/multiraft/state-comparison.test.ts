@@ -1,11 +1,23 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Finding, StateComparison } from "../../cluster/multiraft/state-comparison.ts";
+import {
+  type Conclusion,
+  type Finding,
+  StateComparison,
+} from "../../cluster/multiraft/state-comparison.ts";
 import { LogIndex, NodeId } from "../../cluster/types.ts";
 import { Prng } from "../sim/prng.ts";
 
 const ids = ["n1", "n2", "n3", "n4", "n5"].map(NodeId);
 const [n1, n2, n3] = ids as [NodeId, NodeId, NodeId];
+
+const three = [n1, n2, n3];
+
+const from = (id: NodeId, claim: ReturnType<typeof at>) => ({
+  from: id,
+  claim,
+  isQuestion: false,
+});
 
 const at = (index: number, digest: string) => ({ index: LogIndex(index), digest });
 
@@ -15,7 +27,6 @@ class Member {
   readonly findings: Finding[] = [];
   readonly id: NodeId;
   applied = 0;
-  tells = 0;
   readonly #digestAt: (index: number) => string;
 
   constructor(id: NodeId, digestAt: (index: number) => string) {
@@ -33,6 +44,7 @@ interface Word {
   readonly from: NodeId;
   readonly to: NodeId;
   readonly claim: ReturnType<typeof at>;
+  readonly isQuestion: boolean;
 }
 
 /** A group whose first member leads; words arrive in any order, and may be lost. */
@@ -46,10 +58,14 @@ class Group {
     this.members = members;
   }
 
-  open(): void {
-    const [leader] = this.members;
+  /** The leader asks, if there is anything to ask. */
+  ask(): void {
+    const [leader, ...others] = this.members;
     assert.ok(leader);
-    this.#follow(leader, leader.comparison.open(leader.claim(), this.voters));
+    const ids = others.map(({ id }) => id);
+    if (leader.comparison.isDue(LogIndex(leader.applied), ids)) {
+      this.#follow(leader, leader.comparison.ask(leader.claim(), this.voters), true);
+    }
   }
 
   advance(member: Member, to: number): void {
@@ -61,14 +77,15 @@ class Group {
     }
   }
 
-  deliver({ from, to, claim }: Word): void {
+  deliver({ from, to, claim, isQuestion }: Word): void {
     const member = this.members.find(({ id }) => id === to);
     assert.ok(member);
     const { comparison, applied } = member;
     if (claim.index === applied) {
       this.#follow(member, comparison.reached(member.claim(), this.voters));
     }
-    this.#follow(member, comparison.heard(from, claim, LogIndex(applied), this.voters));
+    const word = { from, claim, isQuestion };
+    this.#follow(member, comparison.heard(word, LogIndex(applied), this.voters));
   }
 
   deliverAll(): void {
@@ -77,14 +94,12 @@ class Group {
     }
   }
 
-  #follow(member: Member, { tell, findings }: ReturnType<StateComparison["heard"]>): void {
+  #follow(member: Member, conclusion: Conclusion, isQuestion = false): void {
+    const { tell, to, findings } = conclusion;
     member.findings.push(...findings);
-    if (tell !== null) {
-      member.tells += 1;
-      for (const { id } of this.members) {
-        if (id !== member.id) {
-          this.words.push({ from: member.id, to: id, claim: tell });
-        }
+    for (const { id } of this.members) {
+      if (tell !== null && id !== member.id && (to === null || to === id)) {
+        this.words.push({ from: member.id, to: id, claim: tell, isQuestion });
       }
     }
   }
@@ -115,7 +130,7 @@ describe("After one round of comparing", () => {
     test(`${name}: ${digests.join()}`, () => {
       const group = groupOf(digests, voters);
       group.members.forEach((member) => group.advance(member, 10));
-      group.open();
+      group.ask();
       group.deliverAll();
       for (const { findings, id } of group.members) {
         const told = verdicts(findings.filter(({ type }) => type === "differ")).length;
@@ -133,7 +148,7 @@ test("A member that is behind compares at the very index that it was asked about
   const [leader, follower] = [new Member(n1, digestAt), new Member(n2, digestAt)];
   const group = new Group([n1, n2], [leader, follower]);
   group.advance(leader, 100);
-  group.open();
+  group.ask();
   group.deliverAll();
   assert.equal(follower.comparison.wantedIndex, 100);
   group.advance(follower, 200);
@@ -143,59 +158,81 @@ test("A member that is behind compares at the very index that it was asked about
 
 test("What a member has left behind without a word of its own it cannot compare", () => {
   const comparison = new StateComparison(n1);
-  const { tell, findings } = comparison.heard(n2, at(5, "b"), LogIndex(6), [n1, n2, n3]);
+  const { tell, findings } = comparison.heard(from(n2, at(5, "b")), LogIndex(6), three);
   assert.deepEqual([tell, findings, comparison.wantedIndex], [null, [], 0]);
 });
 
-test("A round is due when something was applied since the last one, or somebody did not hear that", () => {
-  const comparison = new StateComparison(n1);
-  assert.ok(!comparison.isDue(LogIndex(0)), "there is no state yet");
-  assert.ok(comparison.isDue(LogIndex(5)));
-  comparison.open(at(5, "a"), [n1, n2, n3]);
-  assert.ok(!comparison.isDue(LogIndex(5)), "an idle group is silent");
-  assert.ok(comparison.isDue(LogIndex(6)));
-  comparison.remind();
-  assert.ok(comparison.isDue(LogIndex(5)));
+test("A leader asks until all have answered, and again when something was applied", () => {
+  const group = groupOf(["a", "a", "a"]);
+  const [leader] = group.members;
+  const isDue = (index: number) => leader?.comparison.isDue(LogIndex(index), [n2, n3]);
+  assert.ok(!isDue(0), "there is no state yet");
+  group.members.forEach((member) => group.advance(member, 10));
+  assert.ok(isDue(10));
+  group.ask();
+  group.words.filter(({ to }) => to === n2).forEach((word) => group.deliver(word));
+  group.words.length = 0;
+  assert.ok(isDue(10), "the question to n3 was lost");
+  group.ask();
+  assert.equal(group.words.length, 2);
+  group.deliverAll();
+  assert.ok(!isDue(10), "an idle group is silent");
+  assert.ok(isDue(11));
+  leader?.comparison.forget(n2);
+  assert.ok(isDue(10), "n2 may have begun anew");
 });
 
-test("A word that was lost is said again when the connection is back", () => {
+test("Who agrees answers who asked, and nobody else", () => {
+  const group = groupOf(["a", "a", "a"]);
+  group.members.forEach((member) => group.advance(member, 10));
+  group.ask();
+  const [toSecond, toThird] = group.words.splice(0);
+  assert.ok(toSecond !== undefined && toThird !== undefined);
+  group.deliver(toSecond);
+  assert.deepEqual(
+    group.words.map(({ from, to, isQuestion }) => [from, to, isQuestion]),
+    [[n2, n1, false]],
+  );
+});
+
+test("A word about a difference that was lost is said again when the leader asks again", () => {
   const group = groupOf(["a", "a", "b"]);
   group.members.forEach((member) => group.advance(member, 10));
-  group.open();
+  group.ask();
   group.words.filter(({ to }) => to === n3).forEach((word) => group.deliver(word));
   group.words.length = 0;
   const [leader, , odd] = group.members;
   assert.deepEqual(leader?.findings, [], "the answer of the odd one was lost");
-  group.members.forEach(({ comparison }) => comparison.remind());
-  group.open();
+  group.ask();
   group.deliverAll();
-  assert.deepEqual(verdicts(leader?.findings ?? []).at(-1), "odd n3");
-  assert.deepEqual(verdicts(odd?.findings ?? []).at(-1), "odd n3");
+  assert.deepEqual(verdicts(leader?.findings ?? []), ["differ", "odd n3"]);
+  assert.deepEqual(verdicts(odd?.findings ?? []), ["differ", "odd n3"]);
+  group.ask();
+  assert.equal(group.words.length, 2, "and asks until they agree");
 });
 
 test("What was known of a state is forgotten with it", () => {
   const comparison = new StateComparison(n1);
-  comparison.heard(n2, at(9, "b"), LogIndex(5), [n1, n2, n3]);
+  comparison.heard(from(n2, at(9, "b")), LogIndex(5), three);
   comparison.clear();
   assert.equal(comparison.wantedIndex, 0);
-  comparison.reached(at(9, "a"), [n1, n2, n3]);
-  assert.deepEqual(comparison.heard(n3, at(9, "a"), LogIndex(9), [n1, n2, n3]).findings, []);
+  comparison.reached(at(9, "a"), three);
+  assert.deepEqual(comparison.heard(from(n3, at(9, "a")), LogIndex(9), three).findings, []);
 });
 
 test("A few rounds are remembered, and those that wait for the own word before others", () => {
-  const voters = [n1, n2, n3];
   const comparison = new StateComparison(n1);
   for (const index of [10, 20, 30, 40, 50]) {
-    comparison.heard(n2, at(index, "b"), LogIndex(1), voters);
+    comparison.heard(from(n2, at(index, "b")), LogIndex(1), three);
   }
   for (const index of [10, 20, 30, 40]) {
     assert.equal(comparison.wantedIndex, index);
-    assert.equal(comparison.reached(at(index, "a"), voters).findings.length, 1);
+    assert.equal(comparison.reached(at(index, "a"), three).findings.length, 1);
   }
   assert.equal(comparison.wantedIndex, 0, "there was no room for 50");
-  comparison.heard(n2, at(60, "b"), LogIndex(40), voters);
+  comparison.heard(from(n2, at(60, "b")), LogIndex(40), three);
   assert.equal(comparison.wantedIndex, 60, "10 made room for it");
-  assert.deepEqual(comparison.heard(n3, at(10, "b"), LogIndex(40), voters).findings, []);
+  assert.deepEqual(comparison.heard(from(n3, at(10, "b")), LogIndex(40), three).findings, []);
 });
 
 /** Members apply at their own pace, words are delayed and lost, some members go wrong for good at some index. */
@@ -214,7 +251,7 @@ function live(seed: number): { wrong: readonly NodeId[]; group: Group } {
     const member = random.pick(members);
     group.advance(member, Math.min(400, member.applied + random.between(0, 20)));
     if (random.chance(0.1)) {
-      group.open();
+      group.ask();
     }
     const lost = random.chance(0.2);
     const word = group.words.splice(random.between(0, Math.max(0, group.words.length - 1)), 1)[0];
@@ -222,9 +259,13 @@ function live(seed: number): { wrong: readonly NodeId[]; group: Group } {
       group.deliver(word);
     }
   }
-  group.words.length = 0;
-  members.forEach((member) => group.advance(member, 401));
-  group.open();
+  members.forEach((member) => group.advance(member, 400));
+  // Nothing is applied any more: what was lost is asked again.
+  for (let round = 0; round < 20; round += 1) {
+    group.ask();
+    group.words.splice(0).forEach((word) => random.chance(0.8) && group.deliver(word));
+  }
+  group.ask();
   group.deliverAll();
   return { wrong, group };
 }
@@ -241,7 +282,7 @@ test("Whatever is late or lost, nobody is called odd but who is, and in the end 
         `SEED=${seed}: ${id} calls ${called.join()} odd, it is ${expected}`,
       );
       assert.ok(findings.every(({ type }) => wrong.length > 0 && type !== "split"));
-      const last = findings.findLast(({ index }) => index === 401);
+      const last = findings.findLast(({ index }) => index === 400);
       assert.equal(last?.odd.join() ?? "", expected, `SEED=${seed}: what ${id} knows in the end`);
     }
   }

@@ -98,8 +98,13 @@ export function fullFrame(from: NodeId, to: NodeId): Frame {
       revision: Revision(position),
     })),
     digests: [
-      { shard: ShardId(7), index: LogIndex(largest), digest: "00ff00ff9e3779b1" },
-      { shard: ShardId(0), index: LogIndex(0), digest: "" },
+      {
+        shard: ShardId(7),
+        index: LogIndex(largest),
+        digest: "00ff00ff9e3779b1",
+        isQuestion: true,
+      },
+      { shard: ShardId(0), index: LogIndex(0), digest: "", isQuestion: false },
     ],
     floor: Revision(largest),
     epoch: 3,
