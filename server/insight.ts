@@ -70,21 +70,26 @@ export class Insight implements NodeInsight, RequestObserver {
     this.#slow.note(answer.durationMs, () => describeSlow(answer));
     if (config.logRequests) {
       const { method, route, code, requestId } = answer;
+      const traceId = traceIdOf(answer);
       const durationMs = Number(answer.durationMs.toFixed(3));
-      log.info({ method, route, code, requestId, durationMs }, "request answered");
+      log.info({ method, route, code, requestId, traceId, durationMs }, "request answered");
     }
   }
 }
 
 function describeSlow(answer: Answer): Omit<SlowRequest, "durationMs"> {
-  const { method, route, code, requestId, trace, timings } = answer;
+  const { method, route, code, requestId, timings } = answer;
   return {
     at: new Date().toISOString(),
     requestId,
-    traceId: trace === "" ? null : (parseTraceparent(trace)?.traceId ?? null),
+    traceId: traceIdOf(answer),
     method,
     route,
     code,
     stages: Object.fromEntries(timings),
   };
+}
+
+function traceIdOf({ trace }: Answer): string | null {
+  return trace === "" ? null : (parseTraceparent(trace)?.traceId ?? null);
 }

@@ -12,7 +12,10 @@ export interface SlowRequest {
   readonly route: string;
   readonly code: number;
   readonly durationMs: number;
-  /** Milliseconds by stage, as in Server-Timing: route, raft, sync, apply. Stages may overlap. */
+  /**
+   * Milliseconds by stage, as in Server-Timing: `route` (waiting for a leader), `forward` (another node's work and the way there), `raft`
+   * (from proposing to applied: replication, sync and apply), `read`.
+   */
   readonly stages: Readonly<Record<string, number>>;
 }
 

@@ -348,6 +348,7 @@ export class MultiRaft {
       encodePayload,
       retainedBytes: () => limits.retainedBytes / Math.max(1, this.#replicas.size),
       onComparable: (comparable) => this.#digests.reached(comparable),
+      onInstalled: () => this.#options.events.onSnapshot(recovered.shard, "install", null),
     });
     this.#turn.raiseFloor(machine.revision);
     this.#replicas.set(recovered.shard, replica);

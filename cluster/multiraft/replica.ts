@@ -30,6 +30,8 @@ export interface ReplicaOptions {
   readonly retainedBytes: () => number;
   /** Called while it applies: the state is at `comparison.wantedIndex`. */
   readonly onComparable: (replica: Replica) => void;
+  /** Called when a snapshot has taken the place of what was here, durably. */
+  readonly onInstalled: () => void;
 }
 
 /** A snapshot whose bytes are on disk under a new generation and that Raft has been told of. */
@@ -50,6 +52,7 @@ export class Replica {
   readonly reads: Reads;
   readonly comparison: StateComparison;
   readonly #onComparable: ReplicaOptions["onComparable"];
+  readonly #onInstalled: ReplicaOptions["onInstalled"];
   readonly #encodePayload: ReplicaOptions["encodePayload"];
   readonly #retention: LogRetention;
   #configuration: Configuration;
@@ -75,6 +78,7 @@ export class Replica {
     this.reads = new Reads(options.limits.queuedReadsMax, start * contextsPerStart);
     this.comparison = new StateComparison(options.raft.id);
     this.#onComparable = options.onComparable;
+    this.#onInstalled = options.onInstalled;
     this.#encodePayload = options.encodePayload;
     this.#retention = new LogRetention({
       retainedBytes: options.retainedBytes,
@@ -212,6 +216,7 @@ export class Replica {
       this.#retention.reset();
       this.comparison.clear();
       this.proposals.skippedTo(write.snapshot.index);
+      this.#onInstalled();
     }
     return write.messages;
   }

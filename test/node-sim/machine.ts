@@ -30,7 +30,7 @@ export interface MachineEvents {
   readonly onFatal: (node: NodeId, error: Error) => void;
   readonly onChanges: (node: NodeId, changes: ShardChanges) => void;
   readonly onStatesDiffer: (node: NodeId, shard: ShardId, finding: Finding) => void;
-  /** A replica has received a snapshot and will go on from there. */
+  /** A replica has gone on from a snapshot. */
   readonly onSnapshot: (node: NodeId, shard: ShardId) => void;
 }
 
@@ -108,7 +108,7 @@ export class Machine {
         onTick: () => {},
         onStatesDiffer: (shard, finding) => events.onStatesDiffer(this.id, shard, finding),
         onSnapshot: (shard, operation, error) => {
-          if (operation === "receive" && error === null) {
+          if (operation === "install" && error === null) {
             events.onSnapshot(this.id, shard);
           }
         },
