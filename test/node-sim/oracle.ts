@@ -1,3 +1,4 @@
+import type { MultiRaft } from "../../cluster/multiraft/multi-raft.ts";
 import type { Finding } from "../../cluster/multiraft/state-comparison.ts";
 import type { NodeId, ShardId } from "../../cluster/types.ts";
 import type { ShardChanges } from "../../server/watch-hub.ts";
@@ -57,6 +58,16 @@ export class Oracle {
       throw new Violation("no-false-alarm", `${node}: ${type} ${odd.join()} at ${shard}/${index}`);
     }
     this.#foundCount += type === "odd" ? 1 : 0;
+  }
+
+  /** An odd replica serves nobody any more from the moment on that its node has found it. */
+  leaves(multiRaft: MultiRaft, shard: ShardId): void {
+    const isServing = multiRaft.replica(shard)?.takesPart ?? false;
+    const read = multiRaft.read(shard, () => {});
+    const write = multiRaft.propose(shard, new Uint8Array(0), () => {});
+    if (isServing || read === null || write === null) {
+      throw new Violation("odd-is-silent", `shard ${shard}: ${isServing}, ${read}, ${write}`);
+    }
   }
 
   applied(node: NodeId, { shard, index, events }: ShardChanges): void {

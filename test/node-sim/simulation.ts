@@ -1,4 +1,5 @@
-import { type NodeId, NodeId as makeNodeId } from "../../cluster/types.ts";
+import type { Finding } from "../../cluster/multiraft/state-comparison.ts";
+import { type NodeId, NodeId as makeNodeId, type ShardId } from "../../cluster/types.ts";
 import { defaultConfig } from "../../server/config.ts";
 import { StoreFailure } from "../../storage/failure.ts";
 import { kvModel } from "../checkers/kv-model.ts";
@@ -332,6 +333,14 @@ export class Simulation {
     }
   }
 
+  #differs(id: NodeId, shard: ShardId, finding: Finding): void {
+    this.#oracle.differs(id, shard, finding);
+    const multiRaft = this.#machine(id)?.process?.node.multiRaft;
+    if (finding.odd.includes(id) && multiRaft !== undefined) {
+      this.#oracle.leaves(multiRaft, shard);
+    }
+  }
+
   #look(): void {
     this.#ask(() => this.#oracle.look(this.#machines));
     this.#time.after(lookEveryMs, () => this.#look());
@@ -369,7 +378,7 @@ export class Simulation {
         onFatal: (node, error) => this.#fatal(node, error),
         onChanges: (node, changes) => this.#ask(() => this.#oracle.applied(node, changes)),
         onStatesDiffer: (node, shard, finding) =>
-          this.#ask(() => this.#oracle.differs(node, shard, finding)),
+          this.#ask(() => this.#differs(node, shard, finding)),
         onSnapshot: (node, shard) => this.#oracle.renewed(node, shard),
       },
     });
