@@ -56,12 +56,19 @@ async function plantViolations(context: TestContext, record: RunRecord): Promise
       );
     });
   }
-  await context.test("too little work, or too much that nobody knows, is void", () => {
-    const idle = { ...record, figures: { ...figures, calmRate: 99 } };
-    const silent = { ...record, figures: { ...figures, calmRate: 200, unknown: figures.done } };
-    assert.match(judge(idle).void ?? "", /99 operations per second/);
-    assert.match(judge(silent).void ?? "", /% are unknown/);
-  });
+  await context.test(
+    "too little work, too much that nobody knows, or a runner that stood still is void",
+    () => {
+      const sound = { ...figures, calmRate: 200, runnerStallMs: 100 };
+      const idle = { ...record, figures: { ...sound, calmRate: 99 } };
+      const silent = { ...record, figures: { ...sound, unknown: figures.done } };
+      const stalled = { ...record, figures: { ...sound, runnerStallMs: 5000 } };
+      assert.equal(judge({ ...record, figures: sound }).void, null);
+      assert.match(judge(idle).void ?? "", /99 operations per second/);
+      assert.match(judge(silent).void ?? "", /% are unknown/);
+      assert.match(judge(stalled).void ?? "", /held up for 5000 ms/);
+    },
+  );
 }
 
 function withWrongRead({ operations }: RunRecord): RunRecord["operations"] {

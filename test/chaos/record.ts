@@ -31,6 +31,8 @@ export interface Figures {
   readonly longestOutageMs: number;
   /** From the end of the last fault until every shard took a write. */
   readonly healedMs: number;
+  /** Longest time in which the runner itself did nothing: what it measured is at most so wrong. */
+  readonly runnerStallMs: number;
   readonly faults: number;
 }
 

@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { checkWatchStreams } from "../checkers/watch-streams.ts";
 import { ResumingWatcher } from "../e2e/watchers.ts";
@@ -40,6 +41,7 @@ export class ChaosRun {
   /** How often the keys of a place have been exchanged for new ones. */
   readonly #generations = new Map<string, number>();
   readonly #startedMs = performance.now();
+  readonly #eventLoop = monitorEventLoopDelay();
   #faults = 0;
 
   private constructor(plan: Plan, trial: TrialCluster, surprises: { what: string }[]) {
@@ -102,6 +104,7 @@ export class ChaosRun {
     const tags = await findTags(this.#trial.urls, this.#plan.shards);
     await Promise.all(this.#watchers.map((watcher) => watcher.begun));
     this.#observer.start();
+    this.#eventLoop.enable();
     const startMs = performance.now();
     this.#pulses.start(tags);
     this.#clients.forEach((client) => client.start());
@@ -120,11 +123,20 @@ export class ChaosRun {
     await delay(calmMs);
 
     const { longestOutageMs } = this.#pulses;
+    const runnerStallMs = this.#eventLoop.max / 1e6;
+    this.#eventLoop.disable();
     await Promise.all(this.#clients.map((client) => client.stop()));
     await this.#pulses.stop();
     await this.#readAll();
     await this.#settle();
-    return { ...this.#history.counts, calmRate, longestOutageMs, healedMs, faults: this.#faults };
+    return {
+      ...this.#history.counts,
+      calmRate,
+      longestOutageMs,
+      healedMs,
+      runnerStallMs,
+      faults: this.#faults,
+    };
   }
 
   /** One fault after the other, each kind once before one comes again. */

@@ -24,6 +24,7 @@ export interface Verdict {
 /** Runs with less say nothing about a cluster under load. */
 const calmRateMin = 100;
 const unknownShareMax = 0.2;
+const runnerStallMsMax = 2000;
 
 /** A history of one key may be long, and a run has few: better slow than undecided. */
 const stepsMax = 2_000_000;
@@ -118,7 +119,10 @@ function valueOf({ key, revision, data }: { key: string; revision: number; data:
 }
 
 function voidReason({ figures }: RunRecord): string | null {
-  const { done, failed, unknown, calmRate } = figures;
+  const { done, failed, unknown, calmRate, runnerStallMs } = figures;
+  if (runnerStallMs > runnerStallMsMax) {
+    return `the runner itself was held up for ${Math.round(runnerStallMs)} ms`;
+  }
   if (calmRate < calmRateMin) {
     return `${Math.round(calmRate)} operations per second before faults, of ${calmRateMin}`;
   }
