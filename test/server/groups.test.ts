@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Ring } from "../../cluster/sharding/ring.ts";
+import { ShardId } from "../../cluster/types.ts";
+import { Forwarder, idsOfStart } from "../../server/forwarder.ts";
+import { LeaderWatch } from "../../server/leader-watch.ts";
+import { LocalReads } from "../../server/local-reads.ts";
+import { RequestWindow } from "../../server/request-window.ts";
+import { Router } from "../../server/router.ts";
+import { systemTimers } from "../../server/timers.ts";
+import { StoreFailure } from "../../storage/failure.ts";
+import { DatabaseLogStore } from "../../storage/log-store.ts";
+import { MemoryDatabase } from "../../storage/memory-database.ts";
+import { change, found } from "../sharding/maps.ts";
+import { make } from "../storage/shard-harness.ts";
+import { FragileDatabase, LoneGroups, n1, n2, n3, noAnswer, votersOf } from "./lone-groups.ts";
+
+// Each of these is a bug that whole nodes in simulation have found; the seeds are in test/node-sim/regressions.ts.
+
+const shard = ShardId(1);
+const moved = new Map([[shard, { voters: [n2], learners: [] }]]);
+const back = new Map([[shard, { voters: [n1], learners: [] }]]);
+
+/** More ticks than lie between two looks at what the map wants. */
+const look = 10;
+
+function readsOf({ groups }: LoneGroups): LocalReads {
+  return new LocalReads({
+    multiRaft: groups.multiRaft,
+    machine: (id) => groups.machine(id),
+    clock: () => performance.now(),
+    timers: systemTimers,
+    stalenessMs: () => 0,
+    work: null,
+  });
+}
+
+test("a store that failed beside the turns ends the node at the next tick", async () => {
+  const database = new FragileDatabase();
+  const lone = await LoneGroups.open(shard, votersOf(n1), database);
+  await lone.tick(1);
+  assert.deepEqual(lone.fatal, []);
+  database.broken = new StoreFailure("disk_full", "no space for a snapshot");
+  await lone.tick(1);
+  assert.deepEqual(lone.fatal, [database.broken]);
+});
+
+test("a replica that has left its group stays until a voter of the group does without it", async () => {
+  const lone = await LoneGroups.open(shard, votersOf(n2));
+  const { multiRaft } = lone.groups;
+  multiRaft.setDesired(moved, 2);
+  await lone.tick(3 * look);
+  assert.ok(multiRaft.replica(shard) !== null);
+  const asked = lone.sent.flatMap(({ frame }) => frame.messages.map(({ message }) => message));
+  assert.ok(asked.some(({ type, to }) => type === "RequestPreVote" && to === n2));
+  lone.hearRefusal(shard, n3);
+  await lone.tick(look);
+  assert.ok(multiRaft.replica(shard) !== null, "n3 decides nothing");
+  lone.hearRefusal(shard, n2);
+  await lone.tick(look);
+  assert.equal(multiRaft.replica(shard), null);
+  assert.deepEqual(lone.fatal, []);
+});
+
+test("a replica that has left its group is kept when the map wants it back", async () => {
+  const lone = await LoneGroups.open(shard, votersOf(n2));
+  const { multiRaft } = lone.groups;
+  multiRaft.setDesired(back, 2);
+  lone.hearRefusal(shard, n2);
+  await lone.tick(2 * look);
+  assert.ok(multiRaft.replica(shard) !== null);
+});
+
+test("a shard that leaves a node and comes back within one turn begins anew", async () => {
+  const database = new MemoryDatabase();
+  const lone = await LoneGroups.open(shard, votersOf(n2), database);
+  const { multiRaft } = lone.groups;
+  multiRaft.setDesired(moved, 2);
+  await lone.settle();
+  lone.hearRefusal(shard, n2);
+  // The ticks of one turn: nothing is written between the end of the old replica and the beginning of the new one.
+  for (let ticks = 0; ticks < look && multiRaft.replica(shard) !== null; ticks++) {
+    multiRaft.tick(1);
+  }
+  assert.equal(multiRaft.replica(shard), null);
+  multiRaft.setDesired(back, 3);
+  multiRaft.create({ shard, configuration: votersOf(n1), isQuarantined: true });
+  await lone.settle();
+  assert.deepEqual(lone.fatal, []);
+  assert.equal(multiRaft.replica(shard)?.raft.isQuarantined, true);
+  const recovered = await new DatabaseLogStore(database, null).recover();
+  assert.deepEqual(
+    recovered.map(({ shard: id, isQuarantined }) => [id, isQuarantined]),
+    [[shard, true]],
+  );
+});
+
+test("a replica that has left its group is asked for nothing", async () => {
+  const member = await LoneGroups.open(shard, votersOf(n1, n2));
+  const leaver = await LoneGroups.open(shard, votersOf(n2));
+  assert.equal(readsOf(member).hosts(shard), true);
+  assert.equal(readsOf(leaver).hosts(shard), false);
+});
+
+test("a router does not go on asking a node that has left the shard's group", async () => {
+  const lone = await LoneGroups.open(ShardId(9), votersOf(n1));
+  const asked: string[] = [];
+  const leaders = new LeaderWatch(systemTimers);
+  const forwarder = new Forwarder(systemTimers, (to, { id }) => {
+    asked.push(to);
+    setImmediate(() => forwarder.onResponse({ id, status: "not_leader", ...noAnswer }));
+  });
+  const router = new Router({
+    nodeId: n1,
+    multiRaft: lone.groups.multiRaft,
+    forwarder,
+    leaders,
+    window: new RequestWindow("n1/1"),
+    localReads: readsOf(lone),
+    clock: () => performance.now(),
+    timers: systemTimers,
+    isConnected: () => true,
+    work: null,
+    tracing: null,
+  });
+  const map = change(found({ shardCount: 1, tokensPerShard: 1 }));
+  router.setTable({
+    epoch: 1,
+    ring: new Ring(map),
+    shards: [shard],
+    members: new Map([[shard, [n2, n3]]]),
+  });
+  leaders.set(shard, n2);
+  const context = {
+    requestId: "r",
+    deadlineMs: performance.now() + 400,
+    signal: null,
+    trace: "",
+    timings: new Map(),
+  };
+  await assert.rejects(router.execute(Buffer.from("k"), make.put("k", "v"), context, null), {
+    code: "no_leader",
+  });
+  assert.equal(asked[0], n2);
+  assert.ok(asked.includes(n3), asked.join());
+});
+
+test("an answer to a request of the process before is not taken for another", async () => {
+  const identity = { nodeId: n1, instanceId: "i", clusterId: "c", founders: new Map() };
+  const [before, now] = [3, 4].map((incarnation) => idsOfStart({ ...identity, incarnation }));
+  assert.ok(before !== undefined && now !== undefined && Number.isSafeInteger(now + 2 ** 32));
+  const ids: number[] = [];
+  const quiet = { after: () => ({ cancel: () => {} }) };
+  const call = {
+    shard,
+    kind: "write",
+    epoch: 1,
+    payload: Buffer.of(),
+    timeoutMs: 1,
+    trace: "",
+  } as const;
+  const [old, fresh] = [before, now].map(
+    (start) => new Forwarder(quiet, (_to, { id }) => ids.push(id), start),
+  );
+  void old?.call(n2, call);
+  void fresh?.call(n2, call);
+  const [late] = ids;
+  assert.ok(late !== undefined && fresh !== undefined);
+  fresh.onResponse({ id: late, status: "ok", ...noAnswer });
+  assert.equal(fresh.pendingCount, 1);
+});

@@ -1,0 +1,141 @@
+import type { Frame, Transport } from "../../cluster/multiraft/transport.ts";
+import type { Message } from "../../cluster/raft/message.ts";
+import {
+  type Configuration,
+  LogIndex,
+  NodeId,
+  Revision,
+  type ShardId,
+  Term,
+} from "../../cluster/types.ts";
+import { defaultConfig } from "../../server/config.ts";
+import { Groups } from "../../server/groups.ts";
+import { WatchHub } from "../../server/watch-hub.ts";
+import type { Database } from "../../storage/database.ts";
+import { DatabaseLogStore } from "../../storage/log-store.ts";
+import { MemoryDatabase } from "../../storage/memory-database.ts";
+import { emptyFrame } from "../transport/frames.ts";
+
+export const n1 = NodeId("n1");
+export const n2 = NodeId("n2");
+export const n3 = NodeId("n3");
+
+/** Members of a group without learners and without a change under way. */
+export function votersOf(...voters: readonly NodeId[]): Configuration {
+  return { voters, votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false };
+}
+
+/** A database whose writes beside the turns can fail, as receiving a snapshot does on a full disk. */
+export class FragileDatabase extends MemoryDatabase {
+  broken: Error | null = null;
+
+  override get failure(): Error | null {
+    return this.broken ?? super.failure;
+  }
+}
+
+/** The groups of node n1, by themselves: what they send is kept, and what peers say is given to them. Turns run when they are told to. */
+export class LoneGroups {
+  readonly groups: Groups;
+  readonly sent: { readonly to: NodeId; readonly frame: Frame }[] = [];
+  readonly fatal: Error[] = [];
+  #turns: (() => void)[] = [];
+
+  private constructor(database: Database) {
+    this.groups = new Groups({
+      config: defaultConfig({ nodeId: n1 }),
+      database,
+      witness: null,
+      transport: this.#transport(),
+      hub: new WatchHub(),
+      events: {
+        onFatal: (error) => this.fatal.push(error),
+        onLeaderChange: () => {},
+        onRequest: () => {},
+        onResponse: () => {},
+        onPeerConnected: () => {},
+        onPeerDisconnected: () => {},
+        onPeerFrame: () => {},
+        onWrite: () => {},
+        onStatesDiffer: () => {},
+        onSnapshot: () => {},
+      },
+      onMap: () => {},
+      clock: () => 0,
+      schedule: (run) => this.#turns.push(run),
+      random: () => 0,
+    });
+  }
+
+  /** A node whose store holds one replica, a member or not, that has applied nothing. */
+  static async open(
+    shard: ShardId,
+    configuration: Configuration,
+    database: Database = new MemoryDatabase(),
+  ): Promise<LoneGroups> {
+    const before = new DatabaseLogStore(database, null);
+    await before.recover();
+    const batch = before.batch();
+    batch.createShard(shard, configuration, false);
+    batch.setHardState(shard, { term: Term(1), vote: null, commit: LogIndex(0) });
+    await batch.write(true);
+    const lone = new LoneGroups(database);
+    await lone.groups.multiRaft.start();
+    lone.groups.multiRaft.setPeers([n1, n2, n3]);
+    return lone;
+  }
+
+  /** Lets this many ticks pass, each with all turns that it brings. */
+  async tick(count: number): Promise<void> {
+    for (let ticks = 0; ticks < count; ticks++) {
+      this.groups.multiRaft.tick(1);
+      await this.settle();
+    }
+  }
+
+  /** Runs turns until there are none. */
+  async settle(): Promise<void> {
+    while (this.#turns.length > 0) {
+      this.#turns.splice(0).forEach((run) => run());
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** A peer says something to a shard's replica. */
+  hear(shard: ShardId, message: Message): void {
+    const frame = { ...emptyFrame, messages: [{ shard, message }] };
+    this.groups.multiRaft.onFrame(message.from, frame);
+  }
+
+  /** A refused pre-vote of `from`, which knows no more to be committed than nothing. */
+  hearRefusal(shard: ShardId, from: NodeId): void {
+    this.hear(shard, {
+      type: "RequestPreVoteResponse",
+      from,
+      to: n1,
+      term: Term(1),
+      granted: false,
+      commit: LogIndex(0),
+      commitTerm: Term(0),
+    });
+  }
+
+  #transport(): Transport {
+    return {
+      start: () => Promise.resolve(),
+      stop: () => Promise.resolve(),
+      setPeers: () => {},
+      send: (to, frame) => this.sent.push({ to, frame }) > 0,
+      sendSnapshot: () => Promise.reject(new Error("nobody is there")),
+      hello: () => Promise.reject(new Error("nobody is there")),
+      status: () => new Map(),
+    };
+  }
+}
+
+/** What a peer answers to a request that it could not serve. */
+export const noAnswer = {
+  payload: new Uint8Array(0),
+  leader: null,
+  revision: Revision(0),
+};
