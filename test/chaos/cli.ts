@@ -3,9 +3,10 @@ import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { drawPlan, type FaultKind, faultKinds, type Plan } from "./plan.ts";
+import { drawPlan, type FaultKind, faultKinds, networkKinds, type Plan } from "./plan.ts";
 import { readRecord, type RunRecord, writeRecord } from "./record.ts";
 import { ChaosRun } from "./run.ts";
+import { SmallDisks } from "./small-disks.ts";
 import { type RunResult, verdictTable } from "./table.ts";
 import { judge } from "./verdict.ts";
 
@@ -51,17 +52,32 @@ if (values.help) {
   await runMany(kindsOf(values.faults));
 }
 
+/** The kinds that a list names. Of `all`, those that are possible here. */
 function kindsOf(list: string): readonly FaultKind[] {
-  if (list === "all") {
-    return faultKinds;
-  }
-  return list.split(",").map((name) => {
+  const names: readonly string[] = list === "all" ? faultKinds : list.split(",");
+  const kinds = names.map((name) => {
     const kind = faultKinds.find((each) => each === name);
     if (kind === undefined) {
       throw new Error(`there is no fault "${name}"; there are: ${faultKinds.join(", ")}`);
     }
     return kind;
   });
+  const impossible = impossibleHere(kinds);
+  if (impossible.length > 0) {
+    const what = `not possible here: ${impossible.join(", ")} (the network's faults need Linux, small disks the right to mount)`;
+    if (list !== "all") {
+      throw new Error(what);
+    }
+    console.log(what);
+  }
+  return kinds.filter((kind) => !impossible.includes(kind));
+}
+
+function impossibleHere(kinds: readonly FaultKind[]): readonly FaultKind[] {
+  const network = process.platform === "linux" ? [] : networkKinds;
+  const disk: FaultKind[] =
+    kinds.includes("disk-full") && !SmallDisks.arePossible() ? ["disk-full"] : [];
+  return [...network, ...disk].filter((kind) => kinds.includes(kind));
 }
 
 async function runMany(kinds: readonly FaultKind[]): Promise<void> {
@@ -127,7 +143,7 @@ async function keepLogs(plan: Plan, directory: string, kept: string): Promise<vo
 function resultOf(record: RunRecord): RunResult {
   const { plan, figures } = record;
   const { seed, kinds, nodes } = plan;
-  const name = kinds.length === faultKinds.length ? "all mixed" : kinds.join(" + ");
+  const name = kinds.length > 3 ? `${kinds.length} kinds mixed` : kinds.join(" + ");
   return { seed, kinds: name, nodes, ...figures, ...judge(record) };
 }
 

@@ -16,8 +16,8 @@ export const faultKinds = [
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
-/** They need proxies between the nodes. */
-const networkKinds: readonly FaultKind[] = ["partition", "one-way", "delay", "loss", "cut"];
+/** They need proxies between the nodes, which need Linux. */
+export const networkKinds: readonly FaultKind[] = ["partition", "one-way", "delay", "loss", "cut"];
 
 /** One run, as the seed draws it. Who is hit when depends on the cluster as well: real processes are never the same twice. */
 export interface Plan {

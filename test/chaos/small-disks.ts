@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { appendFileSync, mkdirSync, rmSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const sizeMiB = 64;
@@ -12,6 +13,21 @@ export class SmallDisks {
 
   constructor(directory: string) {
     this.#directory = directory;
+  }
+
+  /** Whether this process may mount. */
+  static arePossible(): boolean {
+    const directory = mkdtempSync(join(tmpdir(), "flotilla-mount-"));
+    const disks = new SmallDisks(directory);
+    try {
+      disks.mount("trial");
+      return true;
+    } catch {
+      return false;
+    } finally {
+      disks.unmountAll();
+      rmSync(directory, { recursive: true });
+    }
   }
 
   mount(id: string): void {
