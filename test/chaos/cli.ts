@@ -1,5 +1,5 @@
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
-import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { appendFileSync, existsSync, readFileSync, rmSync } from "node:fs";
+import { cp, mkdir, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -43,6 +43,10 @@ const { values } = parseArgs({
 });
 
 const historyFile = "history.ndjson";
+
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.on(signal, () => process.exit(1));
+}
 
 if (values.help) {
   console.log(usage);
@@ -107,6 +111,8 @@ function oneOf(kinds: readonly FaultKind[], seed: number): readonly FaultKind[] 
 async function runOne(plan: Plan): Promise<RunResult> {
   const directory = await mkdtemp(join(tmpdir(), "flotilla-chaos-"));
   const kept = join(values.keep, `seed-${plan.seed}`);
+  const remove = (): void => rmSync(directory, { recursive: true, force: true });
+  process.on("exit", remove);
   try {
     const onDeed = (what: string): void => {
       if (!values.quiet) {
@@ -129,7 +135,8 @@ async function runOne(plan: Plan): Promise<RunResult> {
     await keepLogs(plan, directory, kept);
     throw new Error(`seed ${plan.seed} could not be run; logs are in ${kept}`, { cause: error });
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    process.off("exit", remove);
+    remove();
   }
 }
 

@@ -27,7 +27,7 @@ const columns = [
   "violations",
 ];
 
-/** The verdict, one row for each kind of faults and one for all. */
+/** The verdict, one row for each kind of faults and one for all. Void runs only count as such, but what they broke is broken. */
 export function verdictTable(results: readonly RunResult[]): string {
   const groups = Map.groupBy(results, ({ kinds }) => kinds);
   const rows = [...groups].map(([kinds, each]) => rowOf(kinds, each));
@@ -36,21 +36,22 @@ export function verdictTable(results: readonly RunResult[]): string {
 }
 
 function rowOf(name: string, results: readonly RunResult[]): readonly string[] {
+  const counted = results.filter((result) => result.void === null);
   const sum = (of: (result: RunResult) => number): number =>
-    results.reduce((total, result) => total + of(result), 0);
+    counted.reduce((total, result) => total + of(result), 0);
   const operations = sum(({ done, failed, unknown }) => done + failed + unknown);
   const unknownShare = sum(({ unknown }) => unknown) / Math.max(1, operations);
-  const longestMs = Math.max(...results.map(({ longestOutageMs }) => longestOutageMs));
+  const longestMs = Math.max(0, ...counted.map(({ longestOutageMs }) => longestOutageMs));
   return [
     name,
-    String(results.length),
-    String(results.filter((result) => result.void !== null).length),
+    String(counted.length),
+    String(results.length - counted.length),
     String(sum(({ faults }) => faults)),
     operations.toLocaleString("en-US"),
     `${(unknownShare * 100).toFixed(2)} %`,
     `${(longestMs / 1000).toFixed(1)} s`,
     String(sum(({ undecided }) => undecided)),
-    String(sum(({ violations }) => violations.length)),
+    String(results.reduce((total, { violations }) => total + violations.length, 0)),
   ];
 }
 

@@ -23,6 +23,15 @@ export class TrialCluster {
   readonly #logs = new Map<string, WriteStream>();
   readonly #lastErrors = new Map<string, string>();
   readonly #onSurprise: (what: string) => void;
+  /** When this program ends in the middle of it, nothing stays behind. */
+  readonly #onExit = (): void => {
+    for (const { pid } of this.cluster.nodes) {
+      if (pid !== null) {
+        process.kill(pid, "SIGKILL");
+      }
+    }
+    this.disks?.unmountAll();
+  };
 
   private constructor(
     plan: Plan,
@@ -63,6 +72,7 @@ export class TrialCluster {
     for (const id of this.ids) {
       this.#logs.set(id, createWriteStream(join(directory, `${id}.log`)));
     }
+    process.on("exit", this.#onExit);
   }
 
   /** Starts it and waits until all nodes are ready. */
@@ -124,6 +134,7 @@ export class TrialCluster {
     this.network?.close();
     this.disks?.unmountAll();
     this.#logs.forEach((log) => log.end());
+    process.off("exit", this.#onExit);
   }
 
   #said(id: string, line: string): void {
