@@ -45,14 +45,27 @@ export function hasCommittedInTerm(core: Core, leader: Leader): boolean {
   return core.log.commitIndex >= leader.firstIndex;
 }
 
-/** Sends what may be sent: a read round if reads wait, and to each member what it lacks. */
-export function flush(core: Core, leader: Leader): void {
+/** Whether some member's log is complete and lacks nothing but the commit index. */
+export function isCommitUntold(core: Core, leader: Leader): boolean {
+  for (const progress of leader.progress.values()) {
+    if (progress.state === "replicate" && progress.sentCommit < core.log.commitIndex) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/**
+ * Sends what may be sent: a read round if reads wait, and to each member what it lacks. `tellsCommit`: also to those that lack nothing but
+ * the commit index.
+ */
+export function flush(core: Core, leader: Leader, tellsCommit: boolean): void {
   leader.isDirty = false;
   if (leader.reads.wantsRound && hasCommittedInTerm(core, leader)) {
     startRound(core, leader);
   }
   for (const [member, progress] of leader.progress) {
-    replicateTo(core, member, progress);
+    replicateTo(core, member, progress, tellsCommit);
   }
 }
 
@@ -90,7 +103,7 @@ export function confirmRounds(core: Core, leader: Leader): void {
   }
 }
 
-function replicateTo(core: Core, member: NodeId, progress: Progress): void {
+function replicateTo(core: Core, member: NodeId, progress: Progress, tellsCommit: boolean): void {
   if (progress.isQuarantined) {
     // R10: a quarantined voter gets nothing; once it is a learner, only a snapshot makes it whole.
     if (isLearner(core.configuration, member) && !progress.isPaused) {
@@ -106,14 +119,19 @@ function replicateTo(core: Core, member: NodeId, progress: Progress): void {
       }
       return;
     case "replicate":
-      replicateEntries(core, member, progress);
+      replicateEntries(core, member, progress, tellsCommit);
       return;
     case "snapshot":
       return;
   }
 }
 
-function replicateEntries(core: Core, member: NodeId, progress: Progress): void {
+function replicateEntries(
+  core: Core,
+  member: NodeId,
+  progress: Progress,
+  tellsCommit: boolean,
+): void {
   const { log } = core;
   while (
     progress.state === "replicate" &&
@@ -124,9 +142,9 @@ function replicateEntries(core: Core, member: NodeId, progress: Progress): void 
   }
   if (
     progress.state === "replicate" &&
-    (progress.mustProbe || progress.sentCommit < log.commitIndex)
+    (progress.mustProbe || (tellsCommit && progress.sentCommit < log.commitIndex))
   ) {
-    // Without entries: tells the commit index at once, and finds out whether something was lost.
+    // Without entries: tells the commit index, and finds out whether something was lost.
     sendAppend(core, member, progress, 0);
   }
 }

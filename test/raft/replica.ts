@@ -35,8 +35,8 @@ export class ScriptReplica {
     return this.#outstanding !== null;
   }
 
-  ready(): Ready {
-    const ready = this.raft.ready();
+  ready(mayWrite = true): Ready {
+    const ready = this.raft.ready(mayWrite);
     checkInvariants(this.raft);
     const last = ready.committed.at(-1);
     if (last !== undefined) {

@@ -132,7 +132,7 @@ export class Script {
   #move(verb: string, args: Args): readonly string[] {
     switch (verb) {
       case "ready":
-        return this.#ready(this.#get(args.id(0)));
+        return this.#ready(this.#get(args.id(0)), args.maybe(1) !== "busy");
       case "written":
         this.#network.send(this.#get(args.id(0)).written());
         return [];
@@ -288,11 +288,11 @@ export class Script {
     return assert.fail(verb);
   }
 
-  #ready(replica: ScriptReplica): readonly string[] {
+  #ready(replica: ScriptReplica, mayWrite: boolean): readonly string[] {
     if (!replica.raft.hasReady) {
       return ["nothing"];
     }
-    const ready = replica.ready();
+    const ready = replica.ready(mayWrite);
     this.#applied.check(ready);
     this.#network.send(ready.messages);
     const lines = ready.messages.map((message) => `  ${printMessage(message)}`);
