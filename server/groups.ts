@@ -13,8 +13,6 @@ import { stateLimits } from "../storage/state-limits.ts";
 import type { Config } from "./config.ts";
 import type { WatchHub } from "./watch-hub.ts";
 
-const MiB = 1024 * 1024;
-
 /** The disk, the network and the clock that the groups run on. */
 export interface GroupsOptions {
   readonly config: Config;
@@ -79,7 +77,7 @@ export class Groups {
   }
 
   #open(shard: ShardId): StateMachine {
-    const { database, hub, onMap, clock } = this.#options;
+    const { config, database, hub, onMap, clock } = this.#options;
     if (shard === metaShard) {
       this.#meta = new MetaStateMachine({ database, store: this.store, onMap });
       return this.#meta;
@@ -96,7 +94,10 @@ export class Groups {
         reofferMs: 2000,
         graceMs: 500,
       },
-      history: { eventsMax: 20_000, bytesMax: 8 * MiB },
+      history: {
+        eventsMax: config.watchHistoryEvents,
+        bytesMax: () => config.watchHistoryBytes / Math.max(1, this.#machines.size),
+      },
       onChanges: (index, events) => hub.publish({ shard, index, events }),
       onReplaced: (index) => hub.replaced(shard, index),
     });
@@ -116,6 +117,7 @@ function groupLimits(config: Config): MultiRaftLimits {
     readRetryMs: electionMs,
     retainedBytes: config.logRetainedBytes,
     retainedEntries: config.logRetainedEntries,
+    unstagedBytesMax: 256 * 1024,
     snapshotChunkBytes: config.snapshotChunkBytes,
     snapshotSendsMax: 2,
     stuckWriteMs: electionMs,

@@ -63,6 +63,9 @@ export class Replica {
   #staged: StagedSnapshot | null = null;
   #write: Write | null = null;
   #isStaging = false;
+  /** Payload of the entries that were applied and are in no batch yet. */
+  #unstagedBytes = 0;
+  readonly #unstagedBytesMax: number;
   #isOutOfService = false;
   #isStopped = false;
   /** Ticks since anything but ticks happened here. */
@@ -84,6 +87,7 @@ export class Replica {
       retainedBytes: options.retainedBytes,
       retainedEntries: options.limits.retainedEntries,
     });
+    this.#unstagedBytesMax = options.limits.unstagedBytesMax;
     this.#configuration = recovered.configuration;
     this.#durableApplied = recovered.appliedIndex;
     this.#stagingApplied = recovered.appliedIndex;
@@ -143,9 +147,12 @@ export class Replica {
     for (const entry of ready.committed) {
       if (entry.type === "config") {
         this.#configuration = this.raft.configuration;
+        // Snapshots are made of the durable state, and a new member needs one that knows of it.
+        this.#unstagedBytes = Infinity;
       }
       const results = this.machine.apply(entry, this.#configuration);
       this.#retention.applied(entry);
+      this.#unstagedBytes += entry.payload.length;
       this.proposals.applied(entry, results);
       if (entry.index === this.comparison.wantedIndex) {
         this.#onComparable(this);
@@ -158,13 +165,23 @@ export class Replica {
     return this.#write !== null || this.machine.isDirty || this.#compactionIndex() !== null;
   }
 
-  /** Whether somebody waits for the batch: it holds entries, a vote, a snapshot. State that was applied can be applied again. */
+  /**
+   * Whether the batch cannot wait: it holds entries, a vote, a snapshot, or a lot of state. State that was applied can be applied again, and
+   * is cheaper to write when more of it has come together.
+   */
   get hasUrgentWrite(): boolean {
-    return this.#write !== null;
+    return this.#write !== null || this.#isStateDue;
   }
 
-  /** Puts this replica's part into the turn's batch; true when the batch must be synced because of it. */
-  fill(batch: TurnBatch): boolean {
+  get #isStateDue(): boolean {
+    return this.#unstagedBytes >= this.#unstagedBytesMax;
+  }
+
+  /**
+   * Puts this replica's part into the turn's batch; true when the batch must be synced because of it. `flushesState`: what was applied
+   * goes with it, however little.
+   */
+  fill(batch: TurnBatch, flushesState: boolean): boolean {
     const write = this.#write;
     if (write?.snapshot) {
       this.#installStaged(batch, write.snapshot.index);
@@ -176,11 +193,12 @@ export class Replica {
     if (write !== null && write.entries.length > 0) {
       batch.append(this.shard, write.entries);
     }
-    if (this.machine.isDirty && !write?.snapshot) {
+    if (this.machine.isDirty && (flushesState || this.#isStateDue) && !write?.snapshot) {
       this.machine.stage(batch);
       this.#isStaging = true;
+      this.#stagingApplied = this.machine.appliedIndex;
+      this.#unstagedBytes = 0;
     }
-    this.#stagingApplied = this.machine.appliedIndex;
     const compaction = write?.snapshot ? null : this.#compactionIndex();
     if (compaction !== null) {
       const term = this.raft.termAt(compaction);
@@ -213,6 +231,7 @@ export class Replica {
       this.#configuration = write.snapshot.configuration;
       this.#durableApplied = write.snapshot.index;
       this.#stagingApplied = write.snapshot.index;
+      this.#unstagedBytes = 0;
       this.#retention.reset();
       this.comparison.clear();
       this.proposals.skippedTo(write.snapshot.index);

@@ -33,7 +33,7 @@ export class TurnLoop {
   readonly #dirty = new Set<Replica>();
   /** Pumped while the disk was busy: they have their say again when it is free. */
   readonly #waitingForDisk = new Set<Replica>();
-  /** Applied, with nothing that anybody waits for: their state goes with the next batch, at the latest at the next tick. */
+  /** They have something to write that nobody waits for, such as state that was applied: it is written at the next tick. */
   readonly #unhurried = new Set<Replica>();
   #creating: NewReplica[] = [];
   #removing: ShardId[] = [];
@@ -173,9 +173,12 @@ export class TurnLoop {
     if (!isUrgent) {
       return;
     }
+    const flushesState = this.#isFlushDue;
     this.#isFlushDue = false;
-    const replicas = [...this.#unhurried].filter((replica) => replica.hasWrite);
-    this.#unhurried.clear();
+    const replicas = [...this.#unhurried].filter((replica) =>
+      flushesState ? replica.hasWrite : replica.hasUrgentWrite,
+    );
+    replicas.forEach((replica) => this.#unhurried.delete(replica));
     if (replicas.length === 0 && this.#creating.length === 0 && this.#removing.length === 0) {
       return;
     }
@@ -183,7 +186,7 @@ export class TurnLoop {
     const batch = store.batch();
     let mustSync = this.#creating.length > 0;
     for (const replica of replicas) {
-      mustSync = replica.fill(batch) || mustSync;
+      mustSync = replica.fill(batch, flushesState) || mustSync;
     }
     const created = this.#creating;
     this.#creating = [];
