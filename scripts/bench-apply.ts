@@ -50,7 +50,7 @@ async function bench(path: string): Promise<void> {
       reofferMs: 3000,
       graceMs: 500,
     },
-    history: { eventsMax: 10_000, bytesMax: 4 * 1024 * 1024 },
+    history: { eventsMax: 10_000, bytesMax: () => 4 * 1024 * 1024 },
     onChanges: () => {},
   });
   console.log(

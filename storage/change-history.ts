@@ -10,8 +10,8 @@ export interface EntryChanges {
 /** How much a shard's history may hold in memory. */
 export interface ChangeHistoryLimits {
   readonly eventsMax: number;
-  /** Payloads of the entries, values that are not in them, previous values. */
-  readonly bytesMax: number;
+  /** Payloads of the entries, values that are not in them, previous values. Asked for anew: shards share what the node has for all. */
+  readonly bytesMax: () => number;
 }
 
 interface Kept extends EntryChanges {
@@ -60,7 +60,8 @@ export class ChangeHistory {
     this.#kept.push({ index, events, bytes });
     this.#events += events.length;
     this.#bytes += bytes;
-    while (this.#events > this.#limits.eventsMax || this.#bytes > this.#limits.bytesMax) {
+    const bytesMax = this.#limits.bytesMax();
+    while (this.#events > this.#limits.eventsMax || this.#bytes > bytesMax) {
       this.#dropFirst();
     }
   }

@@ -215,7 +215,7 @@ export class MemoryService implements KeyValueService {
         reofferMs: 1,
         graceMs: 0,
       },
-      history: { eventsMax: 100, bytesMax: 1_000_000 },
+      history: { eventsMax: 100, bytesMax: () => 1_000_000 },
       onChanges: (index, events) => {
         for (const listener of this.#listeners) {
           listener(shard, index, events);

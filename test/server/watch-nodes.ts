@@ -345,7 +345,7 @@ async function openMachine(
       reofferMs: 1e9,
       graceMs: 0,
     },
-    history: { eventsMax, bytesMax: 100_000_000 },
+    history: { eventsMax, bytesMax: () => 100_000_000 },
     ...told,
   });
 }

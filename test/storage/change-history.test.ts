@@ -17,7 +17,7 @@ function indexes(history: ChangeHistory, after: number): readonly number[] | nul
 
 describe("the history of changes", () => {
   it("gives what happened after a position, and null for what it never knew", () => {
-    const history = new ChangeHistory({ eventsMax: 100, bytesMax: 100_000 }, LogIndex(10));
+    const history = new ChangeHistory({ eventsMax: 100, bytesMax: () => 100_000 }, LogIndex(10));
     assert.equal(indexes(history, 9), null);
     assert.deepEqual(indexes(history, 10), []);
     history.add(LogIndex(12), [event("a")], nothing);
@@ -31,7 +31,7 @@ describe("the history of changes", () => {
   });
 
   it("forgets whole entries, the oldest first, when there are too many events", () => {
-    const history = new ChangeHistory({ eventsMax: 5, bytesMax: 100_000 }, LogIndex(0));
+    const history = new ChangeHistory({ eventsMax: 5, bytesMax: () => 100_000 }, LogIndex(0));
     for (let index = 1; index <= 50; index++) {
       history.add(LogIndex(index), [event("a"), event("b")], nothing);
       assert.ok(history.eventCount <= 5);
@@ -42,7 +42,7 @@ describe("the history of changes", () => {
   });
 
   it("forgets when there are too many bytes, even all of it", () => {
-    const history = new ChangeHistory({ eventsMax: 100, bytesMax: 1000 }, LogIndex(0));
+    const history = new ChangeHistory({ eventsMax: 100, bytesMax: () => 1000 }, LogIndex(0));
     history.add(LogIndex(1), [event("a")], nothing);
     history.add(LogIndex(2), [event("a")], bytes("x".repeat(2000)));
     assert.equal(history.bytes, 0);

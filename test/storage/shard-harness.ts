@@ -90,7 +90,7 @@ export class ShardHarness {
         graceMs: 500,
         ...this.#options.deadlines,
       },
-      history: { eventsMax: 1000, bytesMax: 1_000_000 },
+      history: { eventsMax: 1000, bytesMax: () => 1_000_000 },
       onChanges: (index, events) => this.changes.push({ index, events }),
     });
   }
