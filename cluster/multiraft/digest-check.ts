@@ -52,7 +52,8 @@ export class DigestCheck {
     }
     const { raft, machine, comparison } = replica;
     if (claim.index === 0) {
-      if (raft.isLeader) {
+      // Who leads it must hear of the quarantine; who is led by it needs another leader. Both may be asleep.
+      if (raft.isLeader || raft.leader === from) {
         raft.wake();
         this.#host.wake(replica);
       }
@@ -134,10 +135,13 @@ export class DigestCheck {
   }
 
   #handOver(replica: Replica): void {
-    const successor = bestSuccessor(replica.raft.status());
+    const { raft } = replica;
+    // A leader that sleeps does not know who is there: the answers to its heartbeats will tell.
+    raft.wake();
+    this.#host.wake(replica);
+    const successor = bestSuccessor(raft.status());
     if (successor !== null) {
-      replica.raft.transferLeader(successor);
-      this.#host.wake(replica);
+      raft.transferLeader(successor);
     }
   }
 }

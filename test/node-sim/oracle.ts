@@ -97,8 +97,11 @@ export class Oracle {
         if (term !== null) {
           this.#same(this.#committed, `${shard}/${commitIndex}`, term, "same-log", "committed at");
         }
-        if (!raft.isQuarantined && !this.#isOdd(id, shard)) {
-          const place = `${shard}/${machine.appliedIndex}`;
+        const place = `${shard}/${machine.appliedIndex}`;
+        if (!raft.isQuarantined && this.#isOdd(id, shard)) {
+          // Its process may have ended after the snapshot was on disk and before it could say so.
+          this.#isRenewed = this.#digests.get(place) === machine.digest;
+        } else if (!raft.isQuarantined) {
           this.#same(this.#digests, place, machine.digest, "same-digest", "digests at");
         }
       }
