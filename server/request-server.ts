@@ -18,7 +18,7 @@ export interface RequestServerOptions {
   readonly multiRaft: MultiRaft;
   readonly localReads: LocalReads;
   readonly leaders: LeaderWatch;
-  readonly watches: WatchService;
+  readonly watches: Pick<WatchService, "answer">;
   readonly clock: () => number;
   /** Epoch since which keys are where they are; requests routed by an older map are refused. */
   readonly ringEpoch: () => number;

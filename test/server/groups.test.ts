@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Ring } from "../../cluster/sharding/ring.ts";
-import { ShardId } from "../../cluster/types.ts";
+import { ShardId, Term } from "../../cluster/types.ts";
+import { encodeCommandEnvelope } from "../../storage/command-codec.ts";
 import { Forwarder, idsOfStart } from "../../server/forwarder.ts";
 import { LeaderWatch } from "../../server/leader-watch.ts";
 import { LocalReads } from "../../server/local-reads.ts";
+import { RequestServer } from "../../server/request-server.ts";
 import { RequestWindow } from "../../server/request-window.ts";
 import { Router } from "../../server/router.ts";
 import { systemTimers } from "../../server/timers.ts";
@@ -12,7 +14,8 @@ import { StoreFailure } from "../../storage/failure.ts";
 import { DatabaseLogStore } from "../../storage/log-store.ts";
 import { MemoryDatabase } from "../../storage/memory-database.ts";
 import { change, found } from "../sharding/maps.ts";
-import { make } from "../storage/shard-harness.ts";
+import { make, plain } from "../storage/shard-harness.ts";
+import { snapshotMetadata } from "../transport/frames.ts";
 import { FragileDatabase, LoneGroups, n1, n2, n3, noAnswer, votersOf } from "./lone-groups.ts";
 
 // Each of these is a bug that whole nodes in simulation have found; the seeds are in test/node-sim/regressions.ts.
@@ -169,3 +172,59 @@ test("an answer to a request of the process before is not taken for another", as
   fresh.onResponse({ id: late, status: "ok", ...noAnswer });
   assert.equal(fresh.pendingCount, 1);
 });
+
+test("a forwarded write that a snapshot has overtaken is told as unknown, not as refused", async () => {
+  const lone = await LoneGroups.open(shard, votersOf(n1, n2));
+  const { multiRaft } = lone.groups;
+  await lone.lead(shard);
+  assert.equal(multiRaft.replica(shard)?.raft.isLeader, true);
+  requestsOf(lone).onRequest(n2, {
+    id: 7,
+    shard,
+    kind: "write",
+    epoch: 1,
+    timeoutMs: 1000,
+    payload: encodeCommandEnvelope(plain(make.put("k", "v"))),
+    trace: "",
+  });
+  await lone.settle();
+  const waitsAt = multiRaft.replica(shard)?.raft.lastIndex ?? 0;
+  const header = { shard, term: Term(3), snapshot: snapshotMetadata };
+  await multiRaft.onSnapshot(n2, header, snapshotBeyond(waitsAt));
+  await lone.settle();
+  assert.ok((multiRaft.replica(shard)?.machine.appliedIndex ?? 0) > waitsAt);
+  const answers = lone.sent.flatMap(({ frame }) => frame.responses);
+  assert.deepEqual(
+    answers.map(({ id, status }) => [id, status]),
+    [[7, "unknown"]],
+  );
+});
+
+/** What serves other nodes' requests, with these groups. */
+function requestsOf(lone: LoneGroups): RequestServer {
+  return new RequestServer({
+    multiRaft: lone.groups.multiRaft,
+    localReads: readsOf(lone),
+    leaders: new LeaderWatch(systemTimers),
+    watches: { answer: () => Promise.resolve(null) },
+    clock: () => performance.now(),
+    ringEpoch: () => 1,
+    work: null,
+    tracing: null,
+  });
+}
+
+/** A snapshot of the shard with more entries than `index`. */
+async function* snapshotBeyond(index: number): AsyncGenerator<Uint8Array> {
+  const other = await LoneGroups.open(shard, votersOf(n1));
+  await other.tick(20);
+  const { multiRaft } = other.groups;
+  for (let count = 0; count <= index; count++) {
+    multiRaft.propose(shard, encodeCommandEnvelope(plain(make.put("k", `${count}`))), () => {});
+    await other.tick(1);
+  }
+  const reader = other.groups.machine(shard)?.snapshot();
+  assert.ok(reader !== undefined && reader.metadata.index > index);
+  yield* reader.chunks(1000);
+  await reader.close();
+}

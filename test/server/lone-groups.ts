@@ -120,6 +120,20 @@ export class LoneGroups {
     });
   }
 
+  /** Makes this node lead a group of n1 and n2, in term 2. */
+  async lead(shard: ShardId): Promise<void> {
+    const { raft } = this.groups.multiRaft.replica(shard) ?? {};
+    while (raft !== undefined && raft.role === "follower") {
+      await this.tick(1);
+    }
+    const vote = { from: n2, to: n1, term: Term(2), granted: true } as const;
+    const nothing = { commit: LogIndex(0), commitTerm: Term(0) };
+    this.hear(shard, { type: "RequestPreVoteResponse", ...vote, ...nothing });
+    await this.settle();
+    this.hear(shard, { type: "RequestVoteResponse", ...vote });
+    await this.settle();
+  }
+
   #transport(): Transport {
     return {
       start: () => Promise.resolve(),
