@@ -15,7 +15,13 @@ import type {
 import { Progress } from "./progress.ts";
 import { quorumVote } from "./quorum.ts";
 import { ReadRounds } from "./read-index.ts";
-import { advanceCommit, appendEntry, confirmRounds, startRound } from "./replicate.ts";
+import {
+  advanceCommit,
+  appendEntry,
+  confirmRounds,
+  hasCommittedInTerm,
+  startRound,
+} from "./replicate.ts";
 import type { Leader } from "./role.ts";
 
 /** What a leader does with the passing of time and with messages of its term. */
@@ -242,8 +248,20 @@ function resumeAfterSnapshot(core: Core, progress: Progress): void {
   }
 }
 
+/**
+ * R11: a question counts as its sender's answer to a round that began with it. When it left, its sender was in this term, and this replica
+ * still is: where the two are a quorum, nobody was elected in a later term before the read began, and nobody else need be asked.
+ */
 function stepReadIndex(core: Core, leader: Leader, message: ReadIndex): void {
-  registerRead(core, leader, { from: message.from, context: message.context });
+  const read = { from: message.from, context: message.context };
+  const areQuorum =
+    quorumVote(core.configuration, (voter) => voter === core.id || voter === message.from) ===
+    "won";
+  if (areQuorum && hasCommittedInTerm(core, leader)) {
+    answerRead(core, read, core.log.commitIndex);
+  } else {
+    registerRead(core, leader, read);
+  }
 }
 
 /** Check-quorum (thesis 6.2): a leader that a quorum did not answer for an election timeout serves nobody. */
