@@ -38,3 +38,9 @@ export const regressions: readonly {
     test: "test/transport/memory-network.test.ts",
   },
 ];
+
+/** The same in the world with an odd replica. */
+export const oddRegressions: typeof regressions = [
+  { seed: 1010, what: "what an idle group lost of a comparison is asked again" },
+  { seed: 1040, what: "an odd leader wakes its group before it leaves" },
+];
