@@ -41,6 +41,14 @@ export const regressions: readonly {
 
 /** The same in the world with an odd replica. */
 export const oddRegressions: typeof regressions = [
-  { seed: 1010, what: "what an idle group lost of a comparison is asked again" },
-  { seed: 1040, what: "an odd leader wakes its group before it leaves" },
+  {
+    seed: 1010,
+    what: "what an idle group lost of a comparison is asked again",
+    test: "test/multiraft/state-comparison.test.ts",
+  },
+  {
+    seed: 1040,
+    what: "an odd leader wakes its group before it leaves",
+    test: "test/server/odd-replica.test.ts",
+  },
 ];
