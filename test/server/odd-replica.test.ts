@@ -108,9 +108,15 @@ test("an odd leader whose group sleeps wakes it, hands over to who answers, and 
   tellDigest(lone, n3, applied, otherState);
   assert.deepEqual(refusalsOf(lone), ["no_replica", "not_leader"]);
   lone.sent.length = 0;
+  const said = () => lone.sent.flatMap(({ frame }) => frame.messages.map(({ message }) => message));
+  await lone.tick(3);
+  assert.ok(
+    said().some(({ type }) => type === "Heartbeat"),
+    "it asks who is there",
+  );
   await tickHeard(lone);
   await tickHeard(lone);
-  const messages = lone.sent.flatMap(({ frame }) => frame.messages.map(({ message }) => message));
+  const messages = said();
   const successor = messages.find(({ type }) => type === "TimeoutNow")?.to;
   assert.ok(successor !== undefined, messages.map(({ type }) => type).join());
   assert.equal(multiRaft.replica(shard), replica, "it leads until another does");
