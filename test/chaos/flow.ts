@@ -96,7 +96,7 @@ export class Flow {
   #pass({ cargo }: Item): void {
     this.#queuedBytes -= cargo.length;
     if (cargo === "reset") {
-      this.#to.resetAndDestroy();
+      reset(this.#to);
     } else if (cargo === "end") {
       this.#to.end();
     } else if (!this.#to.write(cargo)) {
@@ -111,5 +111,15 @@ export class Flow {
       clearTimeout(this.#timer);
     }
     this.#queue.length = 0;
+  }
+}
+
+/** Breaks a connection: the other side is told that it is gone for good, not that it has ended. */
+export function reset(socket: Socket): void {
+  if (socket.writableEnded) {
+    // libuv refuses to reset what is being shut down, and Node 24 then never lets go of it: not even the process could end.
+    socket.destroy();
+  } else {
+    socket.resetAndDestroy();
   }
 }

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { Prng } from "../sim/prng.ts";
 import { connectionOwner } from "./connection-owner.ts";
-import { fairWeather, Flow, type Weather } from "./flow.ts";
+import { fairWeather, Flow, reset, type Weather } from "./flow.ts";
 
 /** One node in the network: where it listens itself, and where the others find it. */
 export interface NetworkNode {
@@ -83,7 +83,7 @@ export class FaultyNetwork {
   cutConnections(id: string): void {
     for (const { from, to, sockets } of this.#connections) {
       if (from === id || to === id) {
-        sockets.forEach((socket) => socket.resetAndDestroy());
+        sockets.forEach(reset);
       }
     }
   }
