@@ -3,6 +3,7 @@ import type { RaftOptions } from "../raft/options.ts";
 import { Raft } from "../raft/raft.ts";
 import type { Ready, Write } from "../raft/ready.ts";
 import type { Configuration, LogIndex, NodeId, Revision, ShardId } from "../types.ts";
+import { keepBytes } from "./kept-bytes.ts";
 import type { MultiRaftLimits } from "./options.ts";
 import { type ProposalDone, type ProposalLogged, Proposals } from "./proposals.ts";
 import { type ReadDone, Reads } from "./reads.ts";
@@ -111,7 +112,7 @@ export class Replica {
       return;
     }
     for (const group of this.proposals.takeGroups()) {
-      const result = this.raft.propose([this.#encodePayload(floor, group.commands)]);
+      const result = this.raft.propose([keepBytes(this.#encodePayload(floor, group.commands))]);
       if (result.type === "accepted") {
         this.proposals.wait(result.term, result.index, group.done);
         continue;

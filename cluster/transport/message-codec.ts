@@ -5,6 +5,7 @@ import type {
   Message,
   MessageType,
 } from "../raft/message.ts";
+import { keepBytes } from "../multiraft/kept-bytes.ts";
 import {
   isNodeId,
   LogIndex,
@@ -266,7 +267,7 @@ function readEntry(reader: WireReader, index: LogIndex): Entry {
         type = entryTypes[reader.uint()];
         break;
       case 3:
-        payload = reader.bytes();
+        payload = keepBytes(reader.bytes());
         break;
       default:
         reader.skip();
