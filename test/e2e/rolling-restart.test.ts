@@ -13,6 +13,9 @@ test("a rolling restart under load fails no request of a client that retries onc
   const failures: string[] = [];
   let answered = 0;
   let isOver = false;
+  context.after(() => {
+    isOver = true;
+  });
 
   /** One request; another node is asked once when the first does not accept connections. */
   async function request(count: number, init: RequestInit): Promise<Response> {
