@@ -45,7 +45,7 @@ async function mismatchesAt(url: string, shard: ShardId): Promise<number> {
 test("A replica that holds what it should not is found, reported by all, and comes back right", async (context) => {
   const { cluster, urls, directory, lines } = await startCluster(context, {
     shards: 2,
-    flags: ["--tick-ms", "20", "--election-ticks", "15"],
+    flags: ["--tick-ms", "40", "--election-ticks", "15"],
   });
   const client = new Client(urls);
   const [url = ""] = urls;
