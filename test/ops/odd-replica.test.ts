@@ -65,7 +65,7 @@ test("A replica that holds what it should not is found, reported by all, and com
   await cluster.stop("n3");
   await damage(join(directory, "n3"), shard);
   await cluster.restart("n3");
-  await cluster.ready(30_000);
+  await cluster.ready(60_000);
   assert.equal(await atLast("wrong"), "wrong", "the damage is there, and no checksum tells");
 
   await client.sendUntilAnswered(0, `/v1/kv/${encodeURIComponent(lost)}`, {
