@@ -1,36 +1,47 @@
-/** One pair of bars. */
-export interface ChartRow {
-  readonly label: string;
-  readonly flotilla: number;
-  readonly etcd: number | null;
+/** One bar: its name, its length, and the text at its end, else the value. */
+export interface Bar {
+  readonly name: string;
+  readonly value: number;
+  readonly text?: string;
 }
 
-const rowHeight = 46;
+/** A group of bars under one label. */
+export interface ChartRow {
+  readonly label: string;
+  readonly bars: readonly Bar[];
+}
+
+const colours = ["#0f7b8a", "#9aa5b1", "#d98e04", "#7a5195"];
+const barPitch = 18;
 const labelWidth = 230;
 const barWidth = 520;
 
-/** A bar chart of requests per second as SVG text: larger is better. */
+/** A bar chart as SVG text, bars of one scale. */
 export function barChart(title: string, rows: readonly ChartRow[]): string {
-  const max = Math.max(1, ...rows.flatMap((row) => [row.flotilla, row.etcd ?? 0]));
-  const bars = rows.map((row, at) => chartRow(row, 50 + at * rowHeight, max)).join("");
-  const height = 70 + rows.length * rowHeight;
-  const width = labelWidth + barWidth + 110;
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" font-size="13">
+  const max = Math.max(1e-9, ...rows.flatMap((row) => row.bars.map((bar) => bar.value)));
+  let y = 50;
+  let content = "";
+  for (const row of rows) {
+    content += chartRow(row, y, max);
+    y += row.bars.length * barPitch + 10;
+  }
+  const width = labelWidth + barWidth + 160;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${y + 10}" font-family="sans-serif" font-size="13">
 <rect width="100%" height="100%" fill="#ffffff"/>
 <text x="16" y="26" font-size="16" font-weight="bold">${title}</text>
-${bars}</svg>
+${content}</svg>
 `;
 }
 
-function chartRow(row: ChartRow, y: number, max: number): string {
-  const bar = (value: number, dy: number, colour: string, name: string): string => {
+function chartRow(row: ChartRow, top: number, max: number): string {
+  const bars = row.bars.map(({ name, value, text }, at) => {
     const width = Math.max(1, (value / max) * barWidth);
-    const text = `${name} ${Math.round(value).toLocaleString("en")}`;
-    return `<rect x="${labelWidth}" y="${y + dy}" width="${width.toFixed(1)}" height="16" fill="${colour}"/>
-<text x="${(labelWidth + width + 6).toFixed(1)}" y="${y + dy + 13}" font-size="11">${text}</text>
+    const y = top + at * barPitch;
+    const end = text ?? Math.round(value).toLocaleString("en");
+    return `<rect x="${labelWidth}" y="${y}" width="${width.toFixed(1)}" height="16" fill="${colours[at % colours.length]}"/>
+<text x="${(labelWidth + width + 6).toFixed(1)}" y="${y + 13}" font-size="11">${name} ${end}</text>
 `;
-  };
-  const etcd = row.etcd === null ? "" : bar(row.etcd, 18, "#9aa5b1", "etcd");
-  return `<text x="16" y="${y + 21}">${row.label}</text>
-${bar(row.flotilla, 0, "#0f7b8a", "Flotilla")}${etcd}`;
+  });
+  return `<text x="16" y="${top + 13}">${row.label}</text>
+${bars.join("")}`;
 }

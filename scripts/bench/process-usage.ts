@@ -1,26 +1,29 @@
 import { readFileSync } from "node:fs";
 
-/** What a set of processes used, summed up. */
+/** What one process used. */
 export interface Usage {
+  /** Processor time since it began. */
   readonly cpuSeconds: number;
-  /** Resident memory of the largest. */
-  readonly maxRssMiB: number;
+  /** Resident memory. */
+  readonly rssMiB: number;
+  /** The part of it that is the process's own; the rest is files mapped into it, which the system may drop. */
+  readonly ownMiB: number;
 }
 
 /** Linux counts processor time in hundredths of a second. */
 const ticksPerSecond = 100;
 
-/** Reads what Linux counts for these processes since they began. Throws when one of them has ended. */
-export function usageOf(pids: readonly number[]): Usage {
-  let cpuSeconds = 0;
-  let maxRssMiB = 0;
-  for (const pid of pids) {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The name in brackets may hold spaces; fields are counted from after it.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    cpuSeconds += (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
-    const rss = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
-    maxRssMiB = Math.max(maxRssMiB, Number(rss?.[1] ?? 0) / 1024);
-  }
-  return { cpuSeconds, maxRssMiB };
+/** Reads what Linux counts for a process. Throws when it has ended. */
+export function usageOf(pid: number): Usage {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  // The name in brackets may hold spaces; fields are counted from after it.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const mib = (name: string): number =>
+    Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1] ?? 0) / 1024;
+  return {
+    cpuSeconds: (Number(fields[11]) + Number(fields[12])) / ticksPerSecond,
+    rssMiB: mib("VmRSS"),
+    ownMiB: mib("RssAnon"),
+  };
 }

@@ -5,6 +5,11 @@ import { join } from "node:path";
 /** What is asked of the store. `mixed`: nine reads to one write. */
 export type Workload = "write" | "read" | "mixed";
 
+/** Whether a text names a workload. */
+export function isWorkload(text: string): text is Workload {
+  return text === "write" || text === "read" || text === "mixed";
+}
+
 /** Which API the load speaks. */
 export type Dialect = "flotilla" | "etcd";
 
@@ -15,21 +20,30 @@ export interface LoadOptions {
   readonly urls: readonly string[];
   readonly connections: number;
   readonly seconds: number;
+  /** Keys are drawn from `prefix` + 1 ... `prefix` + keys. */
+  readonly prefix: string;
   readonly keys: number;
   readonly valueBytes: number;
+  /** Tells 503 from other errors; costs the load generator a part of its speed. */
+  readonly countRefusals?: boolean;
   /** Where the generated script lies. */
   readonly directory: string;
 }
 
 /** What wrk saw; times in milliseconds. */
 export interface LoadResult {
+  /** Without errors. */
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly maxMs: number;
   readonly requests: number;
-  /** Answers outside 2xx and 3xx, broken connections, timeouts. */
+  /** Answers outside 2xx and 3xx (a key that is missing is one), broken connections, timeouts. */
   readonly errors: number;
+  /** The part of the errors that are refusals: 503. 0 when they were not told from others. */
+  readonly refused: number;
+  /** The part of the errors that are no answers at all: broken connections, timeouts. */
+  readonly broken: number;
 }
 
 /** Whether the load generator is installed. */
@@ -42,7 +56,11 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const file = join(options.directory, `load-${options.dialect}-${options.workload}.lua`);
   await writeFile(file, luaScript(options));
   const threads = Math.min(options.urls.length, options.connections);
-  const output = await run("wrk", [
+  const output = await run("sh", [
+    "-c",
+    // One file per connection: as many as the system lets a user have.
+    'ulimit -n "$(ulimit -Hn)"; exec wrk "$@"',
+    "wrk",
     `-t${threads}`,
     `-c${options.connections}`,
     `-d${options.seconds}s`,
@@ -71,17 +89,27 @@ function run(command: string, args: readonly string[]): Promise<string> {
 }
 
 /** The load in wrk's own language: each thread talks to one node, keys are drawn at random. */
-function luaScript({ dialect, workload, urls, keys, valueBytes }: LoadOptions): string {
+function luaScript({
+  dialect,
+  workload,
+  urls,
+  prefix,
+  keys,
+  valueBytes,
+  countRefusals,
+}: LoadOptions): string {
   const addresses = urls.map((url) => `"${url.replace("http://", "")}"`).join(", ");
   const share = workload === "write" ? 1 : workload === "read" ? 0 : 0.1;
   return `
 local addresses = { ${addresses} }
 local count = 0
+local threads = {}
 function setup(thread)
   local host, port = addresses[count % #addresses + 1]:match("(.+):(%d+)")
   count = count + 1
   thread.addr = wrk.lookup(host, port)[1]
   thread:set("seed", count)
+  table.insert(threads, thread)
 end
 ${base64Lua}
 function init()
@@ -92,19 +120,27 @@ function init()
   encodedValue = base64(value)
 end
 ${dialect === "flotilla" ? flotillaLua : etcdLua}
+${countRefusals === true ? refusalsLua : ""}
 function request()
-  local key = "bench-" .. math.random(${keys})
+  local key = "${prefix}" .. math.random(${keys})
   if math.random() < ${share} then return put(key) else return get(key) end
 end
 function done(summary, latency, requests)
   local e = summary.errors
-  local errors = e.connect + e.read + e.write + e.status + e.timeout
-  print(string.format('RESULT {"requestsPerSecond":%.1f,"p50Ms":%.3f,"p99Ms":%.3f,"maxMs":%.3f,"requests":%d,"errors":%d}',
-    summary.requests / summary.duration * 1e6, latency:percentile(50) / 1000, latency:percentile(99) / 1000,
-    latency.max / 1000, summary.requests, errors))
+  local broken = e.connect + e.read + e.write + e.timeout
+  local refused = 0
+  for _, thread in ipairs(threads) do refused = refused + (thread:get("refused") or 0) end
+  print(string.format('RESULT {"requestsPerSecond":%.1f,"p50Ms":%.3f,"p99Ms":%.3f,"maxMs":%.3f,"requests":%d,"errors":%d,"refused":%d,"broken":%d}',
+    (summary.requests - e.status) / summary.duration * 1e6, latency:percentile(50) / 1000, latency:percentile(99) / 1000,
+    latency.max / 1000, summary.requests, e.status + broken, refused, broken))
 end
 `;
 }
+
+const refusalsLua = `
+refused = 0
+function response(status) if status == 503 then refused = refused + 1 end end
+`;
 
 const flotillaLua = `
 local headers = { ["content-type"] = "application/octet-stream" }
