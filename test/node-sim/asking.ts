@@ -14,8 +14,8 @@ export interface AskingOptions {
   readonly onUnexpected: (error: unknown) => void;
 }
 
-/** How long a client waits beyond the deadline that it gave. */
-const graceMs = 300;
+/** How long a client waits beyond the deadline that it gave, at most. */
+const graceMsMax = 300;
 
 /** The way of a client's request to some node and of the answer back; either may get lost with the node's process. */
 export class Asking {
@@ -46,7 +46,7 @@ export class Asking {
     }
     return new Promise((resolve) => {
       const lost: Ending<T> = { type: writes ? "unknown" : "failed", reason: "no answer" };
-      time.after(timeoutMs + graceMs, () => resolve(lost));
+      time.after(timeoutMs + Math.min(timeoutMs, graceMsMax), () => resolve(lost));
       const answer = (ending: Ending<T>): void => {
         if (!process.loop.isDead) {
           time.after(this.#wireMs(), () => resolve(ending));

@@ -110,20 +110,20 @@ export class Nemesis {
       case "partition":
         this.#separate(random.sample(machines, Math.ceil(machines.length / 2)));
         break;
+      case "strand":
+        this.#strand();
+        break;
       case "oneWay":
         this.#cut(machine, other);
         break;
       case "link":
-        this.#cut(machine, other);
-        this.#cut(other, machine);
+        this.#part(machine, other);
         break;
       case "heal":
         network.cuts.forEach(([from, to]) => network.mend(from, to));
         break;
       case "resetLink":
-        if (machine !== other) {
-          network.memory.reset(machine.id, other.id);
-        }
+        this.#reset(machine, other);
         break;
       case "slowDisk":
       case "fullDisk":
@@ -145,6 +145,17 @@ export class Nemesis {
       case "move":
         this.#move();
         break;
+    }
+  }
+
+  #part(one: Machine, other: Machine): void {
+    this.#cut(one, other);
+    this.#cut(other, one);
+  }
+
+  #reset(one: Machine, other: Machine): void {
+    if (one !== other) {
+      this.#options.network.memory.reset(one.id, other.id);
     }
   }
 
@@ -202,6 +213,41 @@ export class Nemesis {
         this.#cut(inside, outside);
         this.#cut(outside, inside);
       }
+    }
+  }
+
+  /**
+   * A shard's leader hears nobody but one machine that holds no replica, which in turn reaches nobody but the leader. What that one passes on
+   * is replicated, and committed by others later, who go on without both. The old leader hears them again when somebody may still wait for
+   * an answer.
+   */
+  #strand(): void {
+    const { machines, network, time, random, scenario, note } = this.#options;
+    const led = machines.flatMap((machine) =>
+      [...(machine.process?.node.multiRaft.replicas() ?? [])]
+        .filter(({ shard, raft }) => shard !== metaShard && raft.isLeader)
+        .map(({ raft }) => ({ leader: machine, members: raft.configuration.voters })),
+    );
+    const stranded = led.flatMap(({ leader, members }) =>
+      machines.filter(({ id }) => !members.includes(id)).map((asker) => ({ leader, asker })),
+    );
+    if (stranded.length === 0) {
+      note("no strand: every machine holds every shard");
+      return;
+    }
+    const { leader, asker } = random.pick(stranded);
+    const others = machines.filter((machine) => machine !== leader && machine !== asker);
+    for (const other of others) {
+      network.cut(other.id, leader.id);
+      network.cut(other.id, asker.id);
+      network.cut(asker.id, other.id);
+      network.memory.reset(other.id, asker.id);
+    }
+    const heardMs = (0.3 + 0.7 * random.next()) * scenario.clients.timeoutMs;
+    const reachedMs = heardMs + random.next() * scenario.clients.timeoutMs;
+    for (const other of others) {
+      time.after(heardMs, () => network.mend(other.id, leader.id));
+      time.after(reachedMs, () => network.mend(other.id, asker.id));
     }
   }
 

@@ -85,6 +85,11 @@ export class Oracle {
     }
   }
 
+  /** Where a value that is written once was written; null when it was not. */
+  placeOf(key: string, value: string): string | null {
+    return this.#valuesAt.get(`${key}=${value}`) ?? null;
+  }
+
   /** Compares what all replicas say of themselves right now. */
   look(machines: readonly Machine[]): void {
     for (const { id, process } of machines) {

@@ -14,6 +14,7 @@ export const faultKinds = [
   "isolate",
   "isolateLeader",
   "partition",
+  "strand",
   "oneWay",
   "link",
   "heal",
@@ -71,6 +72,8 @@ export function drawScenario(seed: number): Scenario {
   const random = new Prng(seed);
   const nodes = random.pick([1, 2, 3, 3, 3, 3, 4, 5, 5]);
   const isCalm = random.chance(0.1);
+  // What came later is drawn apart, so that seeds keep most of their meaning.
+  const late = new Prng(seed ^ 0x1a7e);
   return {
     seed,
     nodes,
@@ -86,12 +89,15 @@ export function drawScenario(seed: number): Scenario {
     diskMs: random.pick([0.5, 2, 8]),
     faultMs: random.between(5_000, 10_000),
     faultEveryMs: isCalm ? 100_000 : random.pick([150, 400, 800, 1500]),
-    weights: drawFaults(random, nodes),
+    weights: {
+      ...drawFaults(random, nodes),
+      strand: late.chance(nodes > 3 ? 0.5 : 0) ? late.between(1, 6) : 0,
+    },
     clients: {
       count: random.between(3, 7),
       thinkMs: random.pick([3, 15, 60]),
       keys: random.between(1, 3),
-      timeoutMs: random.pick([400, 1200, 2500]),
+      timeoutMs: drawPatience(late, random.pick([400, 1200, 2500])),
       weights: drawWork(random),
       usesLeases: random.chance(0.5),
     },
@@ -115,6 +121,11 @@ export function drawOddScenario(seed: number): Scenario {
   };
 }
 
+/** Some clients turn away so soon that they ask a process that is paused again and again while others lead. */
+function drawPatience(random: Prng, usualMs: number): number {
+  return random.chance(0.25) ? 120 : usualMs;
+}
+
 function drawNetwork(random: Prng): NetworkScenario {
   return {
     delayMs: random.pick([0.3, 2, 15]),
@@ -126,7 +137,7 @@ function drawNetwork(random: Prng): NetworkScenario {
   };
 }
 
-function drawFaults(random: Prng, nodes: number): Scenario["weights"] {
+function drawFaults(random: Prng, nodes: number): Omit<Scenario["weights"], "strand"> {
   const draw = (share: number): number => (random.chance(share) ? random.between(1, 6) : 0);
   return {
     kill: draw(0.5),

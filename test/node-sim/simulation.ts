@@ -13,6 +13,8 @@ import { History } from "../workload/history.ts";
 import { Asking } from "./asking.ts";
 import { Disk } from "./disk.ts";
 import { Violation } from "./failure.ts";
+import { Fillers } from "./fillers.ts";
+import { HeldReads } from "./held-reads.ts";
 import { Machine } from "./machine.ts";
 import { Nemesis } from "./nemesis.ts";
 import { Network } from "./network.ts";
@@ -64,6 +66,10 @@ export class Simulation {
   readonly #nemesis: Nemesis;
   readonly #clients: readonly Client[];
   readonly #watchers: readonly Watcher[];
+  /** Null where nobody reads by lease. */
+  readonly #heldReads: HeldReads | null;
+  /** Null where clients are enough. */
+  readonly #fillers: Fillers | null;
   #failure: Violation | null = null;
   #undecided = 0;
 
@@ -114,14 +120,31 @@ export class Simulation {
         note: (what) => this.#note(what),
       });
     });
-    this.#watchers = Array.from({ length: scenario.watchers }, (_, at) => {
+    this.#watchers = this.#makeWatchers(random);
+    const { keys, usesLeases } = scenario.clients;
+    this.#heldReads = !usesLeases
+      ? null
+      : new HeldReads({
+          keys: Array.from({ length: keys }, (_, at) => `register${at + 1}`),
+          time,
+          random: random.fork(),
+          doors: new SimulatedDoors(this.#asking),
+          history: this.#history,
+        });
+    const doors = new SimulatedDoors(this.#asking);
+    this.#fillers =
+      scenario.weights.strand === 0 ? null : new Fillers({ time, random: random.fork(), doors });
+  }
+
+  #makeWatchers(random: Prng): readonly Watcher[] {
+    return Array.from({ length: this.#scenario.watchers }, (_, at) => {
       const draw = random.fork();
       const prefix = draw.pick(watchedPrefixes);
       return new Watcher({
         name: `w${at + 1}`,
         prefix,
         isExact: /\d$/.test(prefix),
-        time,
+        time: this.#time,
         random: draw,
         machines: this.#machines,
         note: (what) => this.#note(what),
@@ -168,11 +191,15 @@ export class Simulation {
     this.#machines.forEach((machine) => void machine.start());
     this.#clients.forEach((client) => client.start());
     this.#watchers.forEach((watcher) => watcher.start());
+    this.#heldReads?.start();
+    this.#fillers?.start();
     await this.#pass(1500);
     this.#nemesis.start();
     await this.#pass(faultMs);
     this.#note("healing");
     void this.#nemesis.heal();
+    this.#heldReads?.stop();
+    this.#fillers?.stop();
     const clientsDone = Promise.all(this.#clients.map((client) => client.stop()));
     await this.#checkLiveness();
     await this.#within(20_000, clientsDone, "clients-end");
@@ -306,6 +333,12 @@ export class Simulation {
         throw new Violation("linearizable", `the history of ${key}`);
       }
       this.#undecided += verdict === "undecided" ? 1 : 0;
+    }
+    for (const { key, value } of this.#fillers?.refused ?? []) {
+      const place = this.#oracle.placeOf(key, value);
+      if (place !== null) {
+        throw new Violation("refused-is-not-done", `${key}=${value} was written at ${place}`);
+      }
     }
     const { grants, fencedWrites, mortals } = this.#history;
     const [lock] = checkLocks(grants, fencedWrites);
