@@ -1,9 +1,9 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { Agent, request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { Watchers } from "./bench/watchers.ts";
 import { LocalCluster } from "./lib/local-cluster.ts";
 
 const { values } = parseArgs({
@@ -77,58 +77,6 @@ async function main(): Promise<void> {
   } finally {
     await cluster.stopAll();
     await rm(directory, { recursive: true, force: true });
-  }
-}
-
-/** Clients that count the put events that they get. */
-class Watchers {
-  readonly #agent = new Agent({ keepAlive: false });
-  #count = 0;
-  #wanted = Infinity;
-  #done: (atMs: number) => void = () => {};
-
-  async open(url: string, count: number): Promise<void> {
-    for (let opened = 0; opened < count; opened += 50) {
-      const some = Math.min(50, count - opened);
-      await Promise.all(Array.from({ length: some }, () => this.#open(url)));
-    }
-  }
-
-  /** Resolves to the time at which `count` more events have come. */
-  told(count: number): Promise<number> {
-    this.#count = 0;
-    this.#wanted = count;
-    return new Promise((resolve) => (this.#done = resolve));
-  }
-
-  close(): void {
-    this.#agent.destroy();
-  }
-
-  /** Resolves at the first event, which says that the watch has begun. */
-  #open(url: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const request = httpRequest(url, { agent: this.#agent }, (response) => {
-        response.setEncoding("latin1");
-        response.on("error", () => {});
-        response.on("data", (text: string) => {
-          if (text.includes("event: progress")) {
-            resolve();
-          }
-          this.#take(text.split("event: put").length - 1);
-        });
-      });
-      request.on("error", reject);
-      request.end();
-    });
-  }
-
-  #take(events: number): void {
-    this.#count += events;
-    if (this.#count >= this.#wanted) {
-      this.#wanted = Infinity;
-      this.#done(performance.now());
-    }
   }
 }
 

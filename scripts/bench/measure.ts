@@ -11,6 +11,8 @@ export interface Load {
   readonly prefix: string;
   readonly keys: number;
   readonly valueBytes: number;
+  /** Tells 503 from other errors. */
+  readonly countRefusals?: boolean;
   /** For files of the load generator. */
   readonly directory: string;
 }
@@ -75,6 +77,6 @@ function line(sample: Sample): string {
     `p99 ${p99Ms.toFixed(1)} ms`.padStart(15),
     `${list(sample.cores, 2)} cores`.padStart(21),
     `${list(sample.rssMiB, 0)} MiB`.padStart(16),
-    sample.errors > 0 ? `${sample.errors} errors` : "",
+    sample.errors > 0 ? `${sample.errors} errors, ${sample.broken} of them no answer` : "",
   ].join(" ");
 }
