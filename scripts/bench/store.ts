@@ -16,11 +16,16 @@ export interface FlotillaOptions {
   readonly shards: number;
   /** More settings of every node. */
   readonly flags?: readonly string[];
+  /** Whether the first node listens to a debugger, at `inspectorPort`. */
+  readonly isInspected?: boolean;
 }
+
+/** Where the first node listens to a debugger, when it does. */
+export const inspectorPort = 18_099;
 
 /** Runs `use` with a fresh cluster of three, which is stopped and removed afterwards in any case. */
 export async function withFlotilla<T>(
-  { directory, shards, flags }: FlotillaOptions,
+  { directory, shards, flags, isInspected }: FlotillaOptions,
   use: (store: Store) => Promise<T>,
 ): Promise<T> {
   const cluster = new LocalCluster({
@@ -31,7 +36,9 @@ export async function withFlotilla<T>(
     peerBasePort: 17_091,
     dataDirectory: join(directory, "flotilla"),
     fresh: true,
-    ...(flags === undefined ? {} : { flags }),
+    flags: flags ?? [],
+    nodeFlagsOf: (id) =>
+      isInspected === true && id === "n1" ? [`--inspect=127.0.0.1:${inspectorPort}`] : [],
     onExit: (id, how, expected) => {
       if (!expected) {
         console.error(`${id} has ended: ${how}`);
@@ -40,7 +47,7 @@ export async function withFlotilla<T>(
   });
   try {
     await cluster.start();
-    await cluster.ready(60_000);
+    await cluster.ready(120_000);
     return await use({
       dialect: "flotilla",
       urls: cluster.nodes.map((node) => node.url),

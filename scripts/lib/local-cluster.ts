@@ -25,6 +25,8 @@ export interface LocalClusterOptions {
   /** More flags for every node. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** More flags of Node.js itself for one node. */
+  readonly nodeFlagsOf?: (id: string) => readonly string[];
   /** Where the others reach a node, when something stands between them; else where it listens. */
   readonly peerAddressOf?: (id: string) => string;
   /** One line that a node printed. */
@@ -163,9 +165,12 @@ export class LocalCluster {
 
   #spawn(running: Running): void {
     const { node } = running;
-    const child = spawn(process.execPath, [...nodeFlags, mainFile, ...this.#flags(node)], {
+    const { env, nodeFlagsOf } = this.#options;
+    const ownFlags = nodeFlagsOf?.(node.id) ?? [];
+    const args = [...nodeFlags, ...ownFlags, mainFile, ...this.#flags(node)];
+    const child = spawn(process.execPath, args, {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, ...this.#options.env },
+      env: { ...process.env, ...env },
     });
     running.child = child;
     running.isStopping = false;
