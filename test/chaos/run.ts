@@ -108,8 +108,13 @@ export class ChaosRun {
     const startMs = performance.now();
     this.#pulses.start(tags);
     this.#clients.forEach((client) => client.start());
-    await delay(calmMs);
-    const calmRate = this.#history.counts.done / ((performance.now() - startMs) / 1000);
+    // The first half of the calm warms everybody up.
+    await delay(calmMs / 2);
+    const warmMs = performance.now();
+    const warmCount = this.#history.counts.done;
+    await delay(calmMs / 2);
+    const calmCount = this.#history.counts.done - warmCount;
+    const calmRate = calmCount / ((performance.now() - warmMs) / 1000);
 
     await this.#attempt("a node does not come back", () =>
       this.#makeTrouble(startMs + seconds * 1000 - calmMs, onDeed),
