@@ -1,5 +1,6 @@
 import type { Config } from "./config.ts";
 import { type HealthLimits, type HealthReport, liveness, readiness } from "./health.ts";
+import type { ErrorCode } from "./errors.ts";
 import type { Answer, RequestObserver } from "./http/exchange.ts";
 import type { NodeInsight } from "./http/probe-routes.ts";
 import type { Log } from "./log.ts";
@@ -61,6 +62,10 @@ export class Insight implements NodeInsight, RequestObserver {
 
   onRequest(): void {
     this.#options.metrics.instruments.httpRequestsInFlight.inc(1);
+  }
+
+  onRefused(code: ErrorCode): void {
+    this.#options.metrics.instruments.httpRejected.inc({ code }, 1);
   }
 
   onAnswer(answer: Answer): void {

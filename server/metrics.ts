@@ -206,6 +206,11 @@ function declareHttp(declare: Declarer) {
       "http_requests_in_flight",
       "Requests that have no answer yet.",
     ),
+    httpRejected: declare.counter(
+      "http_rejected_total",
+      "Requests refused before they were taken on, by the error's code: the node is at a limit, or they are not HTTP.",
+      ["code"],
+    ),
     forwardedRequests: declare.counter(
       "forwarded_requests_total",
       "Operations sent on to the node that can serve them, by how that ended.",

@@ -1,4 +1,4 @@
-import { ServiceError } from "../errors.ts";
+import { type ErrorCode, ServiceError, type ServiceErrorOptions } from "../errors.ts";
 
 /** How much this node takes on at a time. */
 export interface AdmissionLimits {
@@ -22,12 +22,15 @@ const retryAfterMs = 1000;
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
+  readonly #onRefused: (code: ErrorCode) => void;
   #requests = 0;
   #bodyBytes = 0;
   #watchers = 0;
 
-  constructor(limits: AdmissionLimits) {
+  /** `onRefused` is told of everything that was not taken on. */
+  constructor(limits: AdmissionLimits, onRefused: (code: ErrorCode) => void = () => {}) {
     this.#limits = limits;
+    this.#onRefused = onRefused;
   }
 
   get load(): Load {
@@ -38,17 +41,17 @@ export class Admission {
   enter(bodyBytes: number): ServiceError | null {
     const { inflightRequestsMax, inflightBytesMax } = this.#limits;
     if (this.#requests >= inflightRequestsMax) {
-      return overloaded(`${inflightRequestsMax} requests are under way, as many as it takes`);
+      return this.#overloaded(`${inflightRequestsMax} requests are under way, as many as it takes`);
     }
     if (bodyBytes > inflightBytesMax) {
       // It will not fit later either.
-      return new ServiceError(
+      return this.#refusal(
         "body_too_large",
         `the body has ${bodyBytes} bytes; this node takes ${inflightBytesMax} at a time, for all requests`,
       );
     }
     if (this.#bodyBytes + bodyBytes > inflightBytesMax) {
-      return overloaded(`request bodies under way would exceed ${inflightBytesMax} bytes`);
+      return this.#overloaded(`request bodies under way would exceed ${inflightBytesMax} bytes`);
     }
     this.#requests += 1;
     this.#bodyBytes += bodyBytes;
@@ -63,7 +66,7 @@ export class Admission {
   /** Counts a watcher in; throws when there are too many. */
   enterWatcher(): void {
     if (this.#watchers >= this.#limits.watchersMax) {
-      throw new ServiceError(
+      throw this.#refusal(
         "too_many_watchers",
         `this node serves ${this.#limits.watchersMax} watches and waits, as many as it may; ask another node`,
         { retryAfterMs },
@@ -75,8 +78,13 @@ export class Admission {
   leaveWatcher(): void {
     this.#watchers -= 1;
   }
-}
 
-function overloaded(why: string): ServiceError {
-  return new ServiceError("overloaded", `this node is at its limit: ${why}`, { retryAfterMs });
+  #overloaded(why: string): ServiceError {
+    return this.#refusal("overloaded", `this node is at its limit: ${why}`, { retryAfterMs });
+  }
+
+  #refusal(code: ErrorCode, detail: string, options: ServiceErrorOptions = {}): ServiceError {
+    this.#onRefused(code);
+    return new ServiceError(code, detail, options);
+  }
 }

@@ -53,7 +53,7 @@ const timeoutCheckMs = 1000;
  */
 export async function buildApp(options: AppOptions): Promise<App> {
   const { config, log } = options;
-  const admission = new Admission(config);
+  const admission = new Admission(config, (code) => options.observer?.onRefused(code));
   const closing = new AbortController();
   const app = createFastify(options);
   const kit: RouteKit = {
@@ -115,7 +115,7 @@ function silentConnections(server: Server): ReadonlySet<Socket> {
   return silent;
 }
 
-function createFastify({ config, log }: AppOptions): FastifyInstance {
+function createFastify({ config, log, observer }: AppOptions): FastifyInstance {
   const processId = randomBytes(4).toString("hex");
   return fastify({
     logger: false,
@@ -140,7 +140,12 @@ function createFastify({ config, log }: AppOptions): FastifyInstance {
       querystringParser: () => noQuery,
     },
     frameworkErrors: (error, request, reply) => answerProblem(error, request, reply, log),
-    clientErrorHandler: answerBrokenRequest,
+    clientErrorHandler: (error, socket) => {
+      const code = answerBrokenRequest(error, socket);
+      if (code !== null) {
+        observer?.onRefused(code);
+      }
+    },
   });
 }
 

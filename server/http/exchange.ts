@@ -1,13 +1,15 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { ServiceError } from "../errors.ts";
+import type { ErrorCode, ServiceError } from "../errors.ts";
 import { parseTraceparent } from "../trace-context.ts";
 import type { Span, Tracer } from "../tracing.ts";
 import type { Admission } from "./admission.ts";
 import type { RequestContext } from "./service.ts";
 
-/** Told of every answered request. Routes are templates: `/v1/kv/*`. */
+/** Told of every request. Routes are templates: `/v1/kv/*`. */
 export interface RequestObserver {
   onRequest(): void;
+  /** Something was refused before it was taken on: the node is at a limit, or what came in is not even HTTP. */
+  onRefused(code: ErrorCode): void;
   onAnswer(answer: Answer): void;
 }
 

@@ -85,16 +85,22 @@ const parserCodes: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   ERR_HTTP_REQUEST_TIMEOUT: ["request_timeout", "the request did not arrive in time"],
 };
 
-/** Answers what is not even HTTP, and closes the connection: nothing after it can be trusted. */
-export function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
+/**
+ * Answers what is not even HTTP, and closes the connection: nothing after it can be trusted. Returns the code of the answer, or null when
+ * there was nobody to answer.
+ */
+export function answerBrokenRequest(
+  error: Error & { code?: string },
+  socket: Socket,
+): ErrorCode | null {
   if (error.code === "ECONNRESET" || socket.destroyed) {
-    return;
+    return null;
   }
+  const [code, detail] = parserCodes[error.code ?? ""] ?? [
+    "bad_request",
+    "the request is not well-formed HTTP/1.1",
+  ];
   if (socket.writable) {
-    const [code, detail] = parserCodes[error.code ?? ""] ?? [
-      "bad_request",
-      "the request is not well-formed HTTP/1.1",
-    ];
     const problem = new ServiceError(code, detail);
     const body = JSON.stringify(problemOf(problem, null));
     socket.write(
@@ -110,4 +116,5 @@ export function answerBrokenRequest(error: Error & { code?: string }, socket: So
     );
   }
   socket.destroySoon();
+  return code;
 }

@@ -107,6 +107,7 @@ test("every answer is told to the observer once, with its route's template", asy
     {
       observer: {
         onRequest: () => void (begun += 1),
+        onRefused: () => assert.fail("nothing is refused here"),
         onAnswer: (answer) => void answers.push(answer),
       },
     },
@@ -129,5 +130,38 @@ test("every answer is told to the observer once, with its route's template", asy
     ],
   );
   assert.ok(!JSON.stringify(answers).includes("secret"));
+  await server.close();
+});
+
+test("what is not taken on is told to the observer by its code", async () => {
+  const refused: string[] = [];
+  const server = await startServer(
+    { inflightBytesMax: 100, inflightRequestsMax: 1, watchersMax: 0 },
+    {
+      observer: {
+        onRequest: () => {},
+        onRefused: (code) => void refused.push(code),
+        onAnswer: () => {},
+      },
+    },
+  );
+  await server.request({ method: "PUT", url: "/v1/kv/a", payload: Buffer.alloc(101) });
+  await server.request({ url: "/v1/watch" });
+  let release = (): void => {};
+  const gate = new Promise<void>((resolve) => (release = resolve));
+  server.service.intercept = () => gate;
+  const first = server.request({ url: "/v1/kv/a" });
+  while (server.app.admission.load.requests < 1) {
+    await new Promise(setImmediate);
+  }
+  await server.request({ url: "/v1/kv/b" });
+  release();
+  await first;
+  const { port } = await server.listen();
+  const socket = connect(port, "127.0.0.1");
+  socket.end("this is not HTTP\r\n\r\n");
+  socket.resume();
+  await once(socket, "close");
+  assert.deepEqual(refused, ["body_too_large", "too_many_watchers", "overloaded", "bad_request"]);
   await server.close();
 });
