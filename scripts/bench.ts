@@ -102,6 +102,8 @@ function workload(text: string): Workload {
   return text;
 }
 
+process.once("SIGTERM", () => process.exit(143));
+process.once("SIGINT", () => process.exit(130));
 try {
   await main();
 } catch (error) {

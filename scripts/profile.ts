@@ -101,6 +101,8 @@ function printShare({ name, selfMs, percent }: Share): void {
   console.log(`${percent.toFixed(1).padStart(6)} % ${selfMs.toFixed(0).padStart(7)} ms  ${name}`);
 }
 
+process.once("SIGTERM", () => process.exit(143));
+process.once("SIGINT", () => process.exit(130));
 try {
   await main();
 } catch (error) {

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Load, measure, warmUp } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
+import { preload } from "./preload.ts";
 import { type Usage, usageOf } from "./process-usage.ts";
 import { type Store, withFlotilla } from "./store.ts";
 import type { Report } from "./table.ts";
@@ -17,7 +18,9 @@ export async function idle(options: BenchOptions): Promise<Report> {
   const { directory } = options;
   const samples = await withFlotilla({ directory, shards: idleShards }, async (store) => {
     const before = await idleCost(store);
-    await warmUp(store, loadOf(options), options.warmupSeconds);
+    const load = loadOf(options);
+    await preload(store, { ...load, from: 1, to: load.keys });
+    await warmUp(store, load, options.warmupSeconds);
     return [
       { label: "after the start", nodes: before },
       { label: "after load", nodes: await idleCost(store) },

@@ -2,6 +2,7 @@ import { Agent, request as httpRequest } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Load, measure, type Sample, warmUp } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
+import { preload } from "./preload.ts";
 import { usageOf } from "./process-usage.ts";
 import { type Store, withFlotilla } from "./store.ts";
 import { ms, rate, type Report } from "./table.ts";
@@ -49,6 +50,7 @@ async function overloaded(store: Store, label: string, options: BenchOptions): P
     connections: peakConnections,
     prefix: "bench-",
   };
+  await preload(store, { ...load, from: 1, to: load.keys });
   await warmUp(store, load, options.warmupSeconds);
   const peak = await measure(store, { ...load, seconds: 10, countRefusals: true });
   const changesBefore = await leaderChanges(store);

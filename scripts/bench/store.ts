@@ -45,6 +45,15 @@ export async function withFlotilla<T>(
       }
     },
   });
+  const killAll = (): void => {
+    for (const { pid } of cluster.nodes) {
+      if (pid !== null) {
+        process.kill(pid, "SIGKILL");
+      }
+    }
+  };
+  // A program that ends in the middle leaves no nodes behind.
+  process.once("exit", killAll);
   try {
     await cluster.start();
     await cluster.ready(120_000);
@@ -55,6 +64,7 @@ export async function withFlotilla<T>(
     });
   } finally {
     await cluster.stopAll();
+    process.off("exit", killAll);
   }
 }
 

@@ -1,5 +1,6 @@
 import { type Load, measure, type Sample, warmUp } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
+import { preload } from "./preload.ts";
 import { type Store, withFlotilla } from "./store.ts";
 import { median, ms, rate, type Report } from "./table.ts";
 import { Watchers } from "./watchers.ts";
@@ -17,6 +18,7 @@ interface Step {
 export async function watchers(options: BenchOptions): Promise<Report> {
   const load: Load = { ...options, workload: "write", connections: 64, prefix: "bench-" };
   const steps = await withFlotilla(options, async (store) => {
+    await preload(store, { ...load, from: 1, to: load.keys });
     await warmUp(store, load, options.warmupSeconds);
     const done: Step[] = [];
     for (const count of counts) {
