@@ -76,6 +76,8 @@ export type ClusterNodeEvents = Pick<
 > & {
   readonly onSnapshot?: MultiRaftEvents["onSnapshot"];
   readonly onStatesDiffer?: MultiRaftEvents["onStatesDiffer"];
+  readonly onHandOver?: MultiRaftEvents["onHandOver"];
+  readonly onExpired?: () => void;
   readonly onTick: (elapsedTicks: number) => void;
 };
 
@@ -126,6 +128,7 @@ export class ClusterNode {
       hub: this.hub,
       events: this.#events(),
       onMap: (map) => this.follower.follow(map),
+      onExpired: () => options.events.onExpired?.(),
       clock,
       schedule,
       random,
@@ -328,8 +331,12 @@ export class ClusterNode {
         events.onStatesDiffer?.(shard, finding);
         this.#reportDifference(shard, finding);
       },
-      onSnapshot: (shard, operation, error) => {
-        events.onSnapshot?.(shard, operation, error);
+      onHandOver: (shard, reason) => {
+        events.onHandOver?.(shard, reason);
+        log.info({ shard, reason }, "handing a shard's leadership over");
+      },
+      onSnapshot: (shard, operation, error, transfer) => {
+        events.onSnapshot?.(shard, operation, error, transfer);
         if (error === null) {
           log.info({ shard, operation }, "snapshot transfer ended");
         } else {

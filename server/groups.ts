@@ -22,6 +22,8 @@ export interface GroupsOptions {
   readonly hub: WatchHub;
   readonly events: MultiRaftEvents;
   readonly onMap: (map: ClusterMap) => void;
+  /** A replica here has applied the end of a key's time to live. */
+  readonly onExpired?: () => void;
   readonly clock: () => number;
   readonly schedule: (run: () => void) => void;
   readonly random: () => number;
@@ -100,6 +102,7 @@ export class Groups {
       },
       onChanges: (index, events) => hub.publish({ shard, index, events }),
       onReplaced: (index) => hub.replaced(shard, index),
+      onExpired: () => this.#options.onExpired?.(),
     });
     this.#machines.set(shard, machine);
     return machine;

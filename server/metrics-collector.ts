@@ -1,4 +1,10 @@
-import type { DiskSnapshot, MetricsSource, PeerSnapshot, ShardSnapshot } from "./metrics-source.ts";
+import type {
+  DiskSnapshot,
+  MetricsSource,
+  NodeSnapshot,
+  PeerSnapshot,
+  ShardSnapshot,
+} from "./metrics-source.ts";
 import type { Instruments, Metrics } from "./metrics.ts";
 import type { ShardObserver } from "./shard-observer.ts";
 
@@ -26,6 +32,7 @@ export class MetricsCollector {
     const snapshot = this.#source.snapshot();
     into.ringEpoch.set(snapshot.epoch);
     into.watchers.set(snapshot.watchers);
+    collectWatches(into, snapshot.watchCounts);
     into.snapshotsInProgress.set({ op: "send" }, snapshot.snapshotsSending);
     into.snapshotsInProgress.set({ op: "receive" }, snapshot.snapshotsReceiving);
     into.ringOwnership.reset();
@@ -128,6 +135,15 @@ function collectPeers(into: Instruments, peers: readonly PeerSnapshot[]): void {
   }
   into.clusterMembers.set({ state: "connected" }, connected + 1);
   into.clusterMembers.set({ state: "disconnected" }, peers.length - connected);
+}
+
+/** Kept by the watches themselves: one event told to thousands of watchers must not pass through here each time. */
+function collectWatches(into: Instruments, counts: NodeSnapshot["watchCounts"]): void {
+  into.watchEvents.reset();
+  into.watchEvents.inc(counts.events);
+  into.watchInterruptions.reset();
+  into.watchInterruptions.inc({ reason: "lagged" }, counts.lagged);
+  into.watchInterruptions.inc({ reason: "reset" }, counts.reset);
 }
 
 function collectDisk(into: Instruments, disk: DiskSnapshot | null): void {

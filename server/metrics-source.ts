@@ -1,4 +1,5 @@
 import type { NodeId, ShardId } from "../cluster/types.ts";
+import type { WatchCounts } from "./watch-stream.ts";
 
 /** Where gauges come from: asked once per scrape, so that nothing on the hot path keeps them up to date. */
 export interface MetricsSource {
@@ -12,6 +13,8 @@ export interface NodeSnapshot {
   /** Share of the key space that each node leads; sums to at most 1. */
   readonly ownership: ReadonlyMap<NodeId, number>;
   readonly watchers: number;
+  /** Since start. */
+  readonly watchCounts: Readonly<WatchCounts>;
   readonly snapshotsSending: number;
   readonly snapshotsReceiving: number;
   readonly shards: readonly ShardSnapshot[];

@@ -89,6 +89,7 @@ export interface PlainHistogram {
 /** A counter without labels. */
 export interface PlainCounter {
   inc(by: number): void;
+  reset(): void;
 }
 
 /** A gauge without labels. */
@@ -237,6 +238,19 @@ function declareKeyValue(declare: Declarer) {
     ),
     valueBytes: declare.histogram("value_size_bytes", "Size of values.", sizeBytes, ["op"]),
     watchers: declare.plainGauge("watchers", "Open watches."),
+    watchEvents: declare.plainCounter(
+      "watch_events_total",
+      "Changes, and records of the current state, told to watchers.",
+    ),
+    watchInterruptions: declare.counter(
+      "watch_interruptions_total",
+      "Watches that could not just go on: lagged (cut off, the reader was too slow), reset (told the whole state anew).",
+      ["reason"],
+    ),
+    expiredKeys: declare.plainCounter(
+      "expired_keys_total",
+      "Keys ended by their time to live, as replicas here applied it: every replica of a shard counts, replayed entries too.",
+    ),
   };
 }
 
@@ -308,6 +322,15 @@ function declareReplicas(declare: Declarer) {
 function declareConsensus(declare: Declarer) {
   return {
     leaderChanges: declare.counter("raft_leader_changes_total", "New leaders seen.", ["shard"]),
+    electionsWon: declare.plainCounter(
+      "raft_elections_won_total",
+      "Elections that replicas here have won, handed-over leaderships included.",
+    ),
+    handOvers: declare.counter(
+      "raft_leadership_transfers_total",
+      "Leaderships that this node began to hand over: preferred (the map wants another leader), leaving (it stops, or its disk hangs), odd (its state differs).",
+      ["reason"],
+    ),
     proposals: declare.counter(
       "raft_proposals_total",
       "Proposals made here, by fate: applied, refused and dropped (certainly not applied), unknown.",
@@ -369,6 +392,17 @@ function declareSnapshots(declare: Declarer) {
       "op",
     ]),
     snapshotFailures: declare.counter("snapshot_failures_total", "Snapshots given up.", ["op"]),
+    snapshotSeconds: declare.histogram(
+      "snapshot_duration_seconds",
+      "Transfers of snapshots that succeeded, from the first byte to the last.",
+      outageSeconds,
+      ["op"],
+    ),
+    snapshotBytes: declare.counter(
+      "snapshot_bytes_total",
+      "Bytes of snapshots sent and received, failed transfers included.",
+      ["op"],
+    ),
     snapshotsInProgress: declare.gauge("snapshots_in_progress", "Snapshots on their way.", ["op"]),
   };
 }
@@ -384,6 +418,11 @@ function declareStorage(declare: Declarer) {
       "storage_batch_entries",
       "Log entries in one synced write: how well load is batched.",
       counts,
+    ),
+    storageErrors: declare.counter(
+      "storage_errors_total",
+      "Failures of the store, by what was wrong; the node stops at the first.",
+      ["code"],
     ),
     storageBytes: declare.plainGauge("storage_size_bytes", "Size of the data directory."),
     diskFreeBytes: declare.plainGauge(

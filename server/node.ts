@@ -5,6 +5,7 @@ import type { Config } from "./config.ts";
 import { FailureDetector } from "./failure-detector.ts";
 import { HttpServer } from "./http/server.ts";
 import type { Log } from "./log.ts";
+import { GroupMetrics } from "./group-metrics.ts";
 import { Insight } from "./insight.ts";
 import { Metrics } from "./metrics.ts";
 import { Observation } from "./observation.ts";
@@ -172,6 +173,7 @@ export class Node {
       leaders,
       map: () => follower.map,
       watcherCount: () => watches.streamCount,
+      watchCounts: () => watches.counts,
       clock,
     });
   }
@@ -217,15 +219,20 @@ export class Node {
   }
 
   #events(): ClusterNodeEvents {
+    const groups = new GroupMetrics(this.#metrics, this.#config.nodeId);
     return {
       onFatal: (error) => {
+        groups.onFatal(error);
         this.#observation.failed(error);
         this.#onFatal(error);
       },
-      onLeaderChange: (shard, leader) =>
+      onLeaderChange: (shard, leader) => {
+        groups.onLeaderChange(leader);
         this.#observer.leaderChanged(shard, leader, clock(), (old) =>
           this.#observation.silenceMs(old),
-        ),
+        );
+      },
+      onHandOver: (_shard, reason) => groups.onHandOver(reason),
       onPeerFrame: (peer, roundTripMs) => {
         this.#detector.heard(peer, clock());
         this.#observation.heard(peer, roundTripMs);
@@ -233,21 +240,14 @@ export class Node {
           this.#metrics.instruments.peerRoundTripSeconds.observe({ peer }, roundTripMs / 1000);
         }
       },
-      onWrite: (durationMs, entries) => {
-        this.#metrics.instruments.syncSeconds.observe(durationMs / 1000);
-        if (entries > 0) {
-          this.#metrics.instruments.batchEntries.observe(entries);
-        }
-      },
-      onSnapshot: (_shard, op, error) =>
-        error === null
-          ? this.#metrics.instruments.snapshots.inc({ op }, 1)
-          : this.#metrics.instruments.snapshotFailures.inc({ op }, 1),
+      onWrite: (durationMs, entries) => groups.onWrite(durationMs, entries),
+      onSnapshot: (_shard, op, error, transfer) => groups.onSnapshot(op, error, transfer),
       onStatesDiffer: (shard, { type }) => {
         if (type === "differ") {
-          this.#metrics.instruments.digestMismatches.inc({ shard: String(shard) }, 1);
+          groups.onStatesDiffer(shard);
         }
       },
+      onExpired: () => groups.onExpired(),
       onTick: () => this.#ticked(),
     };
   }

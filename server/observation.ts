@@ -16,6 +16,7 @@ import type {
   PeerSnapshot,
   ShardSnapshot,
 } from "./metrics-source.ts";
+import type { WatchCounts } from "./watch-stream.ts";
 
 /** The parts of a running node that are looked at. */
 export interface ObservationOptions {
@@ -27,6 +28,7 @@ export interface ObservationOptions {
   readonly leaders: LeaderWatch;
   readonly map: () => ClusterMap | null;
   readonly watcherCount: () => number;
+  readonly watchCounts: () => Readonly<WatchCounts>;
   readonly clock: () => number;
 }
 
@@ -85,12 +87,13 @@ export class Observation implements MetricsSource, HealthSource {
   }
 
   snapshot(): NodeSnapshot {
-    const { multiRaft, map, watcherCount } = this.#options;
+    const { multiRaft, map, watcherCount, watchCounts } = this.#options;
     const { sending, receiving } = multiRaft.snapshotCounts;
     return {
       epoch: map()?.epoch ?? 0,
       ownership: this.#ownership(),
       watchers: watcherCount(),
+      watchCounts: watchCounts(),
       snapshotsSending: sending,
       snapshotsReceiving: receiving,
       shards: [...multiRaft.replicas()].map((replica) => this.#shard(replica)),

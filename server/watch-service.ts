@@ -5,7 +5,7 @@ import type { WatchAccess } from "./watch-access.ts";
 import { filterOf } from "./watch-filter.ts";
 import type { WatchHub } from "./watch-hub.ts";
 import { WatchPolls } from "./watch-polls.ts";
-import { MergedStream } from "./watch-stream.ts";
+import { MergedStream, type WatchCounts } from "./watch-stream.ts";
 
 /** Where changes come from, and the bounds of one watcher. */
 export interface WatchServiceOptions {
@@ -24,6 +24,7 @@ export interface WatchServiceOptions {
 export class WatchService {
   readonly #options: WatchServiceOptions;
   readonly #polls: WatchPolls;
+  readonly #counts: WatchCounts = { events: 0, lagged: 0, reset: 0 };
   readonly #streams = new Set<MergedStream>();
   #progressTimer: Timer | null = null;
   #isStopped = false;
@@ -39,6 +40,11 @@ export class WatchService {
     return this.#streams.size;
   }
 
+  /** What its streams have done so far. */
+  get counts(): Readonly<WatchCounts> {
+    return this.#counts;
+  }
+
   /** Polls of other nodes that wait for a change here. */
   get pollCount(): number {
     return this.#polls.waitingCount;
@@ -52,6 +58,7 @@ export class WatchService {
       request,
       access,
       bufferBytes,
+      counts: this.#counts,
       onEnd: () => {
         leave();
         this.#streams.delete(stream);

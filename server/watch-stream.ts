@@ -22,8 +22,20 @@ export interface MergedStreamOptions {
   readonly access: WatchAccess;
   /** Bytes of changes that may wait for this reader. */
   readonly bufferBytes: number;
+  /** Shared by the streams of a node: each adds what it does. */
+  readonly counts: WatchCounts;
   /** Called once, when the stream has ended, however it did. */
   readonly onEnd: () => void;
+}
+
+/** What watches have done since the node started. */
+export interface WatchCounts {
+  /** Changes and records of the current state, handed to readers. */
+  events: number;
+  /** Streams cut off because their reader was too slow. */
+  lagged: number;
+  /** Times that a stream could only go on by telling the whole state anew. */
+  reset: number;
 }
 
 /** Why the stream cannot just go on; the strongest reason counts. */
@@ -123,6 +135,7 @@ export class MergedStream implements ChangeSink, WatchStream {
           return;
         }
         if (this.#interruption === "lagged") {
+          this.#options.counts.lagged += 1;
           yield { type: "lagged", positions: this.#positions() };
           return;
         }
@@ -178,6 +191,7 @@ export class MergedStream implements ChangeSink, WatchStream {
     this.#within = null;
     this.#interruption = null;
     this.#mustTellState = true;
+    this.#options.counts.reset += 1;
     return { type: "reset", positions: nowhere };
   }
 
@@ -242,7 +256,7 @@ export class MergedStream implements ChangeSink, WatchStream {
       }
       const revision = record.modRevision;
       const event: ChangeEvent = { kind: "put", key, record, previous: null, revision };
-      yield { type: "change", event, positions: nowhere };
+      yield this.#change(event, nowhere);
     }
   }
 
@@ -260,7 +274,7 @@ export class MergedStream implements ChangeSink, WatchStream {
       }
       for (const { index: at, event } of chunk?.changes ?? []) {
         if (at <= index && Buffer.compare(event.key, end) < 0 && this.#interruption === null) {
-          yield { type: "change", event, positions: nowhere };
+          yield this.#change(event, nowhere);
         }
       }
       if (chunk === null && feed.position.index < index) {
@@ -287,7 +301,7 @@ export class MergedStream implements ChangeSink, WatchStream {
         }
         hasTold = true;
         this.#within = { feed, position: positionAfter(change) };
-        yield this.#told({ type: "change", event: change.event, positions: this.#positions() });
+        yield this.#told(this.#change(change.event, this.#positions()));
       }
       if (this.#interruption === null) {
         this.#within = null;
@@ -309,6 +323,11 @@ export class MergedStream implements ChangeSink, WatchStream {
         return;
       }
     }
+  }
+
+  #change(event: ChangeEvent, positions: WatchPositions): WatchItem {
+    this.#options.counts.events += 1;
+    return { type: "change", event, positions };
   }
 
   #told(item: WatchItem): WatchItem {

@@ -51,6 +51,8 @@ export interface KvStateMachineOptions {
    * are not told here. Must not throw.
    */
   readonly onReplaced?: (index: LogIndex) => void;
+  /** Told when a key's time to live has ended it, as applied here. Must not throw. */
+  readonly onExpired?: () => void;
 }
 
 /**
@@ -284,7 +286,9 @@ export class KvStateMachine implements StateMachine {
     const { kind, key, owner, deadlineRevision } = command;
     if (kind !== "key") {
       this.#locks.expire(kind, key, owner, deadlineRevision);
-    } else if (!this.#keyCommands.expire(key, deadlineRevision)) {
+    } else if (this.#keyCommands.expire(key, deadlineRevision)) {
+      this.#options.onExpired?.();
+    } else {
       this.#deadlines.removeStale({ kind, key, owner }, deadlineRevision);
     }
   }

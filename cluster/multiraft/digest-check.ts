@@ -140,8 +140,8 @@ export class DigestCheck {
     raft.wake();
     this.#host.wake(replica);
     const successor = bestSuccessor(raft.status());
-    if (successor !== null) {
-      raft.transferLeader(successor);
+    if (successor !== null && raft.transferLeader(successor)) {
+      this.#host.options.events.onHandOver?.(replica.shard, "odd");
     }
   }
 }

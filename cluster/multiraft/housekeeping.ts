@@ -1,5 +1,5 @@
 import type { NodeId } from "../types.ts";
-import type { DesiredReplicas, MultiRaftOptions } from "./options.ts";
+import type { DesiredReplicas, HandOverReason, MultiRaftOptions } from "./options.ts";
 import type { Peers } from "./peers.ts";
 import type { Replica } from "./replica.ts";
 import { bestSuccessor, betterLeader, nextConfiguration } from "./supervisor.ts";
@@ -163,7 +163,7 @@ export class Housekeeping {
     this.#misplacedSince.set(replica, since);
     if (this.#now - since >= this.#host.options.limits.rebalanceTicks) {
       this.#misplacedSince.delete(replica);
-      replica.raft.transferLeader(better);
+      this.#handOver(replica, better, "preferred");
       this.#host.mark(replica);
     }
   }
@@ -205,11 +205,17 @@ export class Housekeeping {
       }
       led += 1;
       if (status.transferTarget === null) {
-        replica.raft.transferLeader(successor);
+        this.#handOver(replica, successor, "leaving");
         this.wake(replica);
         this.#host.mark(replica);
       }
     }
     return led;
+  }
+
+  #handOver(replica: Replica, to: NodeId, reason: HandOverReason): void {
+    if (replica.raft.transferLeader(to)) {
+      this.#host.options.events.onHandOver?.(replica.shard, reason);
+    }
   }
 }

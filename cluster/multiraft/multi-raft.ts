@@ -72,6 +72,7 @@ export class MultiRaft {
       transport: options.transport,
       limits: options.limits,
       events: options.events,
+      clock: options.clock,
       wake: (shard) => this.#wakeShard(shard),
       replica: (shard) => this.replica(shard),
     });
@@ -348,7 +349,7 @@ export class MultiRaft {
       encodePayload,
       retainedBytes: () => limits.retainedBytes / Math.max(1, this.#replicas.size),
       onComparable: (comparable) => this.#digests.reached(comparable),
-      onInstalled: () => this.#options.events.onSnapshot(recovered.shard, "install", null),
+      onInstalled: () => this.#options.events.onSnapshot(recovered.shard, "install", null, null),
     });
     this.#turn.raiseFloor(machine.revision);
     this.#replicas.set(recovered.shard, replica);

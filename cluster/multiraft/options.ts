@@ -75,9 +75,25 @@ export interface MultiRaftEvents {
   onWrite(durationMs: number, entries: number): void;
   /** Replicas of a shard differ at one index. An odd replica of this node is out of service by then. */
   onStatesDiffer(shard: ShardId, finding: Finding): void;
-  /** A snapshot transfer or installation ended; `error` says why it failed. */
-  onSnapshot(shard: ShardId, operation: "send" | "receive" | "install", error: Error | null): void;
+  /** A snapshot transfer or installation ended; `error` says why it failed, `transfer` is null for an installation. */
+  onSnapshot(
+    shard: ShardId,
+    operation: "send" | "receive" | "install",
+    error: Error | null,
+    transfer: SnapshotTransfer | null,
+  ): void;
+  /** This node, which leads the shard, has begun to hand it over. */
+  onHandOver?: (shard: ShardId, reason: HandOverReason) => void;
 }
+
+/** What a transfer took, whether it succeeded or not. */
+export interface SnapshotTransfer {
+  readonly durationMs: number;
+  readonly bytes: number;
+}
+
+/** `preferred`: the map wants another leader. `leaving`: the node stops or its disk hangs. `odd`: its state differs from the others'. */
+export type HandOverReason = "preferred" | "leaving" | "odd";
 
 /** Who shall hold a shard, from the cluster map. The first voter is the preferred leader. */
 export interface DesiredReplicas {

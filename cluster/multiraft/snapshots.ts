@@ -1,6 +1,6 @@
 import type { NodeId, ShardId } from "../types.ts";
 import { Term } from "../types.ts";
-import type { MultiRaftEvents, MultiRaftLimits } from "./options.ts";
+import type { MultiRaftEvents, MultiRaftLimits, SnapshotTransfer } from "./options.ts";
 import type { Replica } from "./replica.ts";
 import type { SnapshotHeader, Transport } from "./transport.ts";
 
@@ -10,6 +10,8 @@ export interface SnapshotHost {
   readonly transport: Transport;
   readonly limits: MultiRaftLimits;
   readonly events: MultiRaftEvents;
+  /** Monotonic milliseconds. */
+  readonly clock: () => number;
   /** Runs the turn soon: Raft has new input for this shard. */
   wake(shard: ShardId): void;
   replica(shard: ShardId): Replica | null;
@@ -49,16 +51,22 @@ export class Snapshots {
     }
     const abort = new AbortController();
     this.#sending.set(key, abort);
-    void this.#transfer(replica, to, abort.signal).then((error) => {
+    const meter = new Meter(this.#host.clock);
+    void this.#transfer(replica, to, abort.signal, meter).then((error) => {
       this.#sending.delete(key);
       replica.raft.reportSnapshot(to, error === null ? "sent" : "failed");
-      this.#host.events.onSnapshot(replica.shard, "send", error);
+      this.#host.events.onSnapshot(replica.shard, "send", error, meter.read());
       this.#host.wake(replica.shard);
     });
   }
 
   /** Never rejects: a transfer that failed is an ordinary event, told by its error. */
-  async #transfer(replica: Replica, to: NodeId, signal: AbortSignal): Promise<Error | null> {
+  async #transfer(
+    replica: Replica,
+    to: NodeId,
+    signal: AbortSignal,
+    meter: Meter,
+  ): Promise<Error | null> {
     const reader = replica.machine.snapshot();
     try {
       const header: SnapshotHeader = {
@@ -67,7 +75,7 @@ export class Snapshots {
         snapshot: reader.metadata,
       };
       const chunks = reader.chunks(this.#host.limits.snapshotChunkBytes);
-      await this.#host.transport.sendSnapshot(to, header, chunks, signal);
+      await this.#host.transport.sendSnapshot(to, header, meter.counted(chunks), signal);
       return null;
     } catch (error) {
       return asError(error);
@@ -95,8 +103,9 @@ export class Snapshots {
     const abort = new AbortController();
     this.#receiving.set(header.shard, abort);
     const writer = replica.machine.receiveSnapshot();
+    const meter = new Meter(this.#host.clock);
     try {
-      for await (const chunk of chunks) {
+      for await (const chunk of meter.counted(chunks)) {
         abort.signal.throwIfAborted();
         await writer.write(chunk);
       }
@@ -106,11 +115,11 @@ export class Snapshots {
       const to = this.#host.nodeId;
       replica.raft.step({ type: "InstallSnapshot", from, to, term: Term(header.term), snapshot });
       replica.dropStaleSnapshot();
-      this.#host.events.onSnapshot(header.shard, "receive", null);
+      this.#host.events.onSnapshot(header.shard, "receive", null, meter.read());
       this.#host.wake(header.shard);
     } catch (error) {
       await writer.abort();
-      this.#host.events.onSnapshot(header.shard, "receive", asError(error));
+      this.#host.events.onSnapshot(header.shard, "receive", asError(error), meter.read());
       throw error;
     } finally {
       this.#receiving.delete(header.shard);
@@ -122,6 +131,29 @@ export class Snapshots {
     for (const abort of [...this.#sending.values(), ...this.#receiving.values()]) {
       abort.abort(new Error("the node is stopping"));
     }
+  }
+}
+
+/** Measures one transfer, from its making on. */
+class Meter {
+  readonly #clock: () => number;
+  readonly #startedMs: number;
+  #bytes = 0;
+
+  constructor(clock: () => number) {
+    this.#clock = clock;
+    this.#startedMs = clock();
+  }
+
+  async *counted(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      this.#bytes += chunk.length;
+      yield chunk;
+    }
+  }
+
+  read(): SnapshotTransfer {
+    return { durationMs: this.#clock() - this.#startedMs, bytes: this.#bytes };
   }
 }
 

@@ -3,10 +3,12 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { NodeId, ShardId } from "../../cluster/types.ts";
 import { metricsPage, renderMetricsPage } from "../../scripts/metrics-docs.ts";
+import { GroupMetrics } from "../../server/group-metrics.ts";
 import { MetricsCollector } from "../../server/metrics-collector.ts";
 import type { NodeSnapshot } from "../../server/metrics-source.ts";
 import { Metrics } from "../../server/metrics.ts";
 import { ShardObserver } from "../../server/shard-observer.ts";
+import { StoreFailure } from "../../storage/failure.ts";
 import { nodeSnapshot, peerSnapshot, replicaSnapshot } from "./support/snapshots.ts";
 
 /** A collector over a snapshot that the test can replace. */
@@ -133,4 +135,68 @@ test("two nodes in one process count apart", async () => {
   const [one, other] = [new Metrics(), new Metrics()];
   one.httpRequest("GET", "/", 200, 0.1);
   assert.equal(samples(await other.render(), "flotilla_http_requests_total").length, 0);
+});
+
+test("what watches have done does not add up over scrapes", async () => {
+  const { collector, show } = collectorOver(nodeSnapshot(1));
+  show({ ...nodeSnapshot(1), watchCounts: { events: 5, lagged: 1, reset: 0 } });
+  await collector.scrape(0);
+  show({ ...nodeSnapshot(1), watchCounts: { events: 7, lagged: 1, reset: 2 } });
+  const text = await collector.scrape(1000);
+  assert.deepEqual(samples(text, "flotilla_watch_events_total"), ["flotilla_watch_events_total 7"]);
+  assert.deepEqual(samples(text, "flotilla_watch_interruptions_total"), [
+    'flotilla_watch_interruptions_total{reason="lagged"} 1',
+    'flotilla_watch_interruptions_total{reason="reset"} 2',
+  ]);
+});
+
+test("elections that this node has won count, and no others", async () => {
+  const metrics = new Metrics();
+  const groups = new GroupMetrics(metrics, NodeId("n1"));
+  for (const leader of [NodeId("n1"), null, NodeId("n2"), NodeId("n1")]) {
+    groups.onLeaderChange(leader);
+  }
+  groups.onHandOver("preferred");
+  const text = await metrics.render();
+  assert.deepEqual(samples(text, "flotilla_raft_elections_won_total"), [
+    "flotilla_raft_elections_won_total 2",
+  ]);
+  assert.deepEqual(samples(text, "flotilla_raft_leadership_transfers_total"), [
+    'flotilla_raft_leadership_transfers_total{reason="preferred"} 1',
+  ]);
+});
+
+test("a snapshot's bytes count even when it fails, its duration only when it does not", async () => {
+  const metrics = new Metrics();
+  const groups = new GroupMetrics(metrics, NodeId("n1"));
+  groups.onSnapshot("send", null, { durationMs: 1500, bytes: 1000 });
+  groups.onSnapshot("send", new Error("gone"), { durationMs: 10, bytes: 24 });
+  groups.onSnapshot("install", null, null);
+  const text = await metrics.render();
+  assert.deepEqual(samples(text, "flotilla_snapshots_total"), [
+    'flotilla_snapshots_total{op="send"} 1',
+    'flotilla_snapshots_total{op="install"} 1',
+  ]);
+  assert.deepEqual(samples(text, "flotilla_snapshot_failures_total"), [
+    'flotilla_snapshot_failures_total{op="send"} 1',
+  ]);
+  assert.deepEqual(samples(text, "flotilla_snapshot_bytes_total"), [
+    'flotilla_snapshot_bytes_total{op="send"} 1024',
+  ]);
+  assert.deepEqual(samples(text, "flotilla_snapshot_duration_seconds_sum"), [
+    'flotilla_snapshot_duration_seconds_sum{op="send"} 1.5',
+  ]);
+});
+
+test("failures of the store count by what was wrong, other ends of a node do not", async () => {
+  const metrics = new Metrics();
+  const groups = new GroupMetrics(metrics, NodeId("n1"));
+  groups.onFatal(new StoreFailure("disk_full", "no space"));
+  groups.onFatal(new Error("a broken promise"));
+  groups.onExpired();
+  const text = await metrics.render();
+  assert.deepEqual(samples(text, "flotilla_storage_errors_total"), [
+    'flotilla_storage_errors_total{code="disk_full"} 1',
+  ]);
+  assert.deepEqual(samples(text, "flotilla_expired_keys_total"), ["flotilla_expired_keys_total 1"]);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Ring } from "../../cluster/sharding/ring.ts";
-import { ShardId, Term } from "../../cluster/types.ts";
+import { LogIndex, ShardId, Term } from "../../cluster/types.ts";
 import { encodeCommandEnvelope } from "../../storage/command-codec.ts";
 import { Forwarder, idsOfStart } from "../../server/forwarder.ts";
 import { LeaderWatch } from "../../server/leader-watch.ts";
@@ -190,8 +190,15 @@ test("a forwarded write that a snapshot has overtaken is told as unknown, not as
   await lone.settle();
   const waitsAt = multiRaft.replica(shard)?.raft.lastIndex ?? 0;
   const header = { shard, term: Term(3), snapshot: snapshotMetadata };
-  await multiRaft.onSnapshot(n2, header, snapshotBeyond(waitsAt));
+  let bytes = 0;
+  const chunks = snapshotBeyond(waitsAt, (chunk) => (bytes += chunk.length));
+  await multiRaft.onSnapshot(n2, header, chunks);
   await lone.settle();
+  assert.ok(bytes > 0);
+  assert.deepEqual(lone.snapshots, [
+    { operation: "receive", bytes },
+    { operation: "install", bytes: null },
+  ]);
   assert.ok((multiRaft.replica(shard)?.machine.appliedIndex ?? 0) > waitsAt);
   const answers = lone.sent.flatMap(({ frame }) => frame.responses);
   assert.deepEqual(
@@ -214,8 +221,22 @@ function requestsOf(lone: LoneGroups): RequestServer {
   });
 }
 
+test("a leader that leaves tells once that it hands over", async () => {
+  const lone = await LoneGroups.open(shard, votersOf(n1, n2));
+  await lone.lead(shard);
+  const answer = { from: n2, to: n1, term: Term(2) } as const;
+  const result = { type: "accepted", matchIndex: LogIndex(0) } as const;
+  lone.hear(shard, { type: "AppendEntriesResponse", ...answer, result });
+  assert.equal(lone.groups.multiRaft.handOverAll(), 1);
+  assert.equal(lone.groups.multiRaft.handOverAll(), 1);
+  assert.deepEqual(lone.handOvers, ["leaving"]);
+});
+
 /** A snapshot of the shard with more entries than `index`. */
-async function* snapshotBeyond(index: number): AsyncGenerator<Uint8Array> {
+async function* snapshotBeyond(
+  index: number,
+  onChunk: (chunk: Uint8Array) => void,
+): AsyncGenerator<Uint8Array> {
   const other = await LoneGroups.open(shard, votersOf(n1));
   await other.tick(20);
   const { multiRaft } = other.groups;
@@ -225,6 +246,9 @@ async function* snapshotBeyond(index: number): AsyncGenerator<Uint8Array> {
   }
   const reader = other.groups.machine(shard)?.snapshot();
   assert.ok(reader !== undefined && reader.metadata.index > index);
-  yield* reader.chunks(1000);
+  for await (const chunk of reader.chunks(1000)) {
+    onChunk(chunk);
+    yield chunk;
+  }
   await reader.close();
 }

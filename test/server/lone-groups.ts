@@ -1,3 +1,4 @@
+import type { HandOverReason } from "../../cluster/multiraft/options.ts";
 import type { Frame, Transport } from "../../cluster/multiraft/transport.ts";
 import type { Message } from "../../cluster/raft/message.ts";
 import {
@@ -39,6 +40,8 @@ export class LoneGroups {
   readonly groups: Groups;
   readonly sent: { readonly to: NodeId; readonly frame: Frame }[] = [];
   readonly fatal: Error[] = [];
+  readonly handOvers: HandOverReason[] = [];
+  readonly snapshots: { readonly operation: string; readonly bytes: number | null }[] = [];
   #turns: (() => void)[] = [];
 
   private constructor(database: Database) {
@@ -58,7 +61,9 @@ export class LoneGroups {
         onPeerFrame: () => {},
         onWrite: () => {},
         onStatesDiffer: () => {},
-        onSnapshot: () => {},
+        onSnapshot: (_shard, operation, _error, transfer) =>
+          this.snapshots.push({ operation, bytes: transfer?.bytes ?? null }),
+        onHandOver: (_shard, reason) => this.handOvers.push(reason),
       },
       onMap: () => {},
       clock: () => 0,

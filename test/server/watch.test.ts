@@ -170,6 +170,7 @@ describe("A watch", () => {
     all.write(make.put("a", "1"));
     const reader = new Reader(all.node(0), { after: at(7) });
     assert.deepEqual(await reader.take(3), ["reset", "put a=1", "synced"]);
+    assert.deepEqual(all.node(0).service.counts, { events: 1, lagged: 0, reset: 1 });
   });
 
   test("resumes through another node when its own has restarted and forgotten", async (t) => {
@@ -266,6 +267,7 @@ describe("A watch", () => {
     const lagged = await reader.next();
     assert.equal(lagged?.type, "lagged");
     assert.equal(await reader.next(), null);
+    assert.deepEqual(all.node(0).service.counts, { events: 1, lagged: 1, reset: 0 });
     assert.equal(all.node(0).hub.sinkCount, 0);
     const resumed = new Reader(all.node(0), { after: lagged.positions });
     assert.equal(short(await resumed.next()).trim(), "put a=1");

@@ -76,6 +76,9 @@ export class ShardHarness {
     return this.#store;
   }
 
+  /** Keys whose time to live has ended them. */
+  expiredCount = 0;
+
   #newMachine(): KvStateMachine {
     return new KvStateMachine({
       database: this.database,
@@ -92,6 +95,7 @@ export class ShardHarness {
       },
       history: { eventsMax: 1000, bytesMax: () => 1_000_000 },
       onChanges: (index, events) => this.changes.push({ index, events }),
+      onExpired: () => void (this.expiredCount += 1),
     });
   }
 

@@ -26,7 +26,9 @@ describe("a key with a time to live", () => {
     assert.ok(exists(harness, "k"));
     assert.equal(remaining(harness, "k"), 100);
     assert.equal(remaining(harness, "stays"), null);
+    assert.equal(harness.expiredCount, 0);
     harness.lead(5000);
+    assert.equal(harness.expiredCount, 1);
     assert.ok(!exists(harness, "k"));
     assert.ok(exists(harness, "stays"));
     const event = harness.changes.at(-1)?.events[0];

@@ -49,6 +49,7 @@ export function nodeSnapshot(shards: number): NodeSnapshot {
       [n3, 0.33],
     ]),
     watchers: 2,
+    watchCounts: { events: 0, lagged: 0, reset: 0 },
     snapshotsSending: 0,
     snapshotsReceiving: 0,
     shards: Array.from({ length: shards }, (_, id) =>
