@@ -292,6 +292,21 @@ export const node: Dashboard = {
         { ...byNode("flotilla_snapshots_in_progress{$}"), legend: "{{instance}} {{op}}" },
       ]),
     ),
+    row(
+      "Turned away",
+      series("Requests refused", "Before they were taken on, by the error's code.", "reqps", [
+        {
+          ...byNode("rate(flotilla_http_rejected_total{$}[$__rate_interval])"),
+          legend: "{{instance}} {{code}}",
+        },
+      ]),
+      series("Watches interrupted", "Cut off as too slow, or told everything anew.", "short", [
+        {
+          ...byNode("rate(flotilla_watch_interruptions_total{$}[$__rate_interval])"),
+          legend: "{{instance}} {{reason}}",
+        },
+      ]),
+    ),
   ],
 };
 
