@@ -328,7 +328,10 @@ export class Nemesis {
       return replicas.every(({ raft }) => {
         const { voters, votersOutgoing, learners } = raft.configuration;
         const isSettled = votersOutgoing.length === 0 && learners.length === 0;
-        return !raft.isQuarantined && isSettled && voters.length >= 3 && raft.leader !== null;
+        // A leader that takes a member for lost is about to make it a learner: of three voters two are left.
+        const isNobodyLost = [...raft.status().progress.values()].every((m) => !m.isQuarantined);
+        const isSound = !raft.isQuarantined && isNobodyLost && raft.leader !== null;
+        return isSound && isSettled && voters.length >= 3;
       });
     });
   }
