@@ -90,15 +90,22 @@ export class ChaosRun {
     const run = new ChaosRun(plan, trial, surprises);
     try {
       const figures = await run.#live(onDeed);
-      return run.#record(figures);
-    } finally {
-      await Promise.all(run.#watchers.map((watcher) => watcher.stop()));
-      await run.#observer.stop();
-      await trial.stop();
+      await run.#stop();
+      return run.#record({ ...figures, runnerStallMs: run.#eventLoop.max / 1e6 });
+    } catch (error) {
+      await run.#stop();
+      throw error;
     }
   }
 
-  async #live(onDeed: (what: string) => void): Promise<Figures> {
+  async #stop(): Promise<void> {
+    await Promise.all(this.#watchers.map((watcher) => watcher.stop()));
+    await this.#observer.stop();
+    await this.#trial.stop();
+    this.#eventLoop.disable();
+  }
+
+  async #live(onDeed: (what: string) => void): Promise<Omit<Figures, "runnerStallMs">> {
     const { seconds } = this.#plan;
     const calmMs = calmShare * seconds * 1000;
     const tags = await findTags(this.#trial.urls, this.#plan.shards);
@@ -128,8 +135,6 @@ export class ChaosRun {
     await delay(calmMs);
 
     const { longestOutageMs } = this.#pulses;
-    const runnerStallMs = this.#eventLoop.max / 1e6;
-    this.#eventLoop.disable();
     await Promise.all(this.#clients.map((client) => client.stop()));
     await this.#pulses.stop();
     await this.#readAll();
@@ -139,7 +144,6 @@ export class ChaosRun {
       calmRate,
       longestOutageMs,
       healedMs,
-      runnerStallMs,
       faults: this.#faults,
     };
   }

@@ -40,7 +40,8 @@ export function judge(record: RunRecord): Verdict {
     watches: checkWatchStreams(streams, acknowledgedChanges(record)),
     "applied-once": checkAppliedOnce(streams.flatMap(changesOf).flatMap(valueOf)),
     replicas: checkReplicas(record),
-    surprise: surprises.map(({ what }) => what),
+    // When the runner stood still, so may have done the nodes: what took them too long says nothing. What they answered does.
+    surprise: isHeldUp(record) ? [] : surprises.map(({ what }) => what),
   };
   return {
     violations: Object.entries(found).flatMap(([promise, wrong]) =>
@@ -118,9 +119,13 @@ function valueOf({ key, revision, data }: { key: string; revision: number; data:
   return value === undefined ? [] : [{ key, revision, value }];
 }
 
-function voidReason({ figures }: RunRecord): string | null {
-  const { done, failed, unknown, calmRate, runnerStallMs } = figures;
-  if (runnerStallMs > runnerStallMsMax) {
+function isHeldUp({ figures }: RunRecord): boolean {
+  return figures.runnerStallMs > runnerStallMsMax;
+}
+
+function voidReason(record: RunRecord): string | null {
+  const { done, failed, unknown, calmRate, runnerStallMs } = record.figures;
+  if (isHeldUp(record)) {
     return `the runner itself was held up for ${Math.round(runnerStallMs)} ms`;
   }
   if (calmRate < calmRateMin) {
