@@ -34,9 +34,11 @@ export function rate(perSecond: number): string {
   return `${Math.round(perSecond).toLocaleString("en")} /s`;
 }
 
-/** Milliseconds with three digits that matter, for a table. */
+/** Milliseconds, three digits that matter, for a table. */
 export function ms(milliseconds: number): string {
-  return `${milliseconds.toPrecision(3)} ms`;
+  return milliseconds < 100
+    ? `${milliseconds.toPrecision(3)} ms`
+    : `${Math.round(milliseconds)} ms`;
 }
 
 /** The lower median; of nothing, NaN. */
