@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { LocalCluster } from "../lib/local-cluster.ts";
 import { EtcdCluster } from "./etcd-cluster.ts";
@@ -51,8 +52,9 @@ export async function withFlotilla<T>(
         process.kill(pid, "SIGKILL");
       }
     }
+    rmSync(directory, { recursive: true, force: true });
   };
-  // A program that ends in the middle leaves no nodes behind.
+  // A program that is interrupted leaves neither nodes nor data behind.
   process.once("exit", killAll);
   try {
     await cluster.start();
