@@ -24,6 +24,9 @@ export interface InsightOptions {
 /** A follower that is further behind what it knows to be committed is still catching up. */
 const applyLagMaxEntries = 1000;
 
+/** Why requests are refused most: they count from zero, because Prometheus does not see the first step of a series that begins with it. */
+const refusals: readonly ErrorCode[] = ["overloaded", "body_too_large", "too_many_watchers"];
+
 /** What the process tells of itself over HTTP, and what it learns from each request. */
 export class Insight implements NodeInsight, RequestObserver {
   readonly #options: InsightOptions;
@@ -38,6 +41,9 @@ export class Insight implements NodeInsight, RequestObserver {
     this.#slow = new SlowRequests(config.slowRequestMs, config.slowRequestsKept);
     const electionMs = config.electionTicks * config.tickMs;
     this.#limits = { tickSilenceMaxMs: 10 * electionMs, applyLagMaxEntries };
+    for (const code of refusals) {
+      metrics.instruments.httpRejected.inc({ code }, 0);
+    }
   }
 
   liveness(): HealthReport {

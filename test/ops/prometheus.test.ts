@@ -17,9 +17,13 @@ const alert = 'ALERTS{alertname="FlotillaShardWithoutLeader",alertstate="firing"
 
 /** Metrics of what need not happen in a healthy cluster. */
 const rare = [
+  "flotilla_raft_leadership_transfers_total",
   "flotilla_raft_read_index_failures_total",
-  "flotilla_snapshots_total",
+  "flotilla_snapshot_bytes_total",
+  "flotilla_snapshot_duration_seconds",
   "flotilla_snapshot_failures_total",
+  "flotilla_snapshots_total",
+  "flotilla_storage_errors_total",
   "flotilla_trace_spans_total",
 ];
 
@@ -53,6 +57,7 @@ test(
     context.after(() => prometheus.stop());
     const keys = await keyOfEachShard(urls[0] ?? "");
     const writers = new Writers(urls, keys.values());
+    context.after(() => writers.stop());
 
     await eventually("three targets up", 30_000, async () =>
       (await prometheus.query("up == 1")).length === 3 ? true : null,
