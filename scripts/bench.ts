@@ -7,6 +7,7 @@ import type { BenchOptions } from "./bench/options.ts";
 import { suites } from "./bench/suites.ts";
 import { publish, type Report } from "./bench/table.ts";
 import { hasWrk, isWorkload, type Workload } from "./bench/wrk.ts";
+import { runProgram } from "./lib/program.ts";
 
 const usage = `npm run bench -- [options]: Flotilla beside etcd, the same load, in turn
 
@@ -102,11 +103,4 @@ function workload(text: string): Workload {
   return text;
 }
 
-process.once("SIGTERM", () => process.exit(143));
-process.once("SIGINT", () => process.exit(130));
-try {
-  await main();
-} catch (error) {
-  console.error(error instanceof Error ? error.message : String(error));
-  process.exitCode = 1;
-}
+await runProgram(main);

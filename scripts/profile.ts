@@ -8,6 +8,7 @@ import { preload } from "./bench/preload.ts";
 import { type CpuProfile, type Share, summarize } from "./bench/profile-summary.ts";
 import { inspectorPort, withFlotilla } from "./bench/store.ts";
 import { hasWrk, isWorkload, type Workload } from "./bench/wrk.ts";
+import { runProgram } from "./lib/program.ts";
 
 const usage = `npm run profile -- WORKLOAD [options]: where one of three nodes spends its time under load
 
@@ -101,11 +102,4 @@ function printShare({ name, selfMs, percent }: Share): void {
   console.log(`${percent.toFixed(1).padStart(6)} % ${selfMs.toFixed(0).padStart(7)} ms  ${name}`);
 }
 
-process.once("SIGTERM", () => process.exit(143));
-process.once("SIGINT", () => process.exit(130));
-try {
-  await main();
-} catch (error) {
-  console.error(error instanceof Error ? error.message : String(error));
-  process.exitCode = 1;
-}
+await runProgram(main);

@@ -1,21 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { usageOf } from "./process-usage.ts";
 import type { Store } from "./store.ts";
-import { type Dialect, type LoadResult, runLoad, type Workload } from "./wrk.ts";
+import { type Dialect, type LoadOptions, type LoadResult, runLoad, type Workload } from "./wrk.ts";
 
-/** One measurement: what is asked, by how many connections, for how long. */
-export interface Load {
-  readonly workload: Workload;
-  readonly connections: number;
-  readonly seconds: number;
-  readonly prefix: string;
-  readonly keys: number;
-  readonly valueBytes: number;
-  /** Tells 503 from other errors. */
-  readonly countRefusals?: boolean;
-  /** For files of the load generator. */
-  readonly directory: string;
-}
+/** One measurement: what is asked, by how many connections, for how long. Of whom is told beside it. */
+export type Load = Omit<LoadOptions, "dialect" | "urls">;
 
 /** What the load saw and what it cost. */
 export interface Sample extends LoadResult {
