@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type Load, measure, warmUp } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 import { preload } from "./preload.ts";
-import { type Usage, usageOf } from "./process-usage.ts";
+import { type Usage, usageOf } from "../lib/process-usage.ts";
 import { type Store, withFlotilla } from "./store.ts";
 import type { Report } from "./table.ts";
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { usageOf } from "./process-usage.ts";
+import { usageOf } from "../lib/process-usage.ts";
 import type { Store } from "./store.ts";
 import { type Dialect, type LoadOptions, type LoadResult, runLoad, type Workload } from "./wrk.ts";
 

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type Load, measure, type Sample, warmUp } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 import { preload } from "./preload.ts";
-import { usageOf } from "./process-usage.ts";
+import { usageOf } from "../lib/process-usage.ts";
 import { type Store, withFlotilla } from "./store.ts";
 import { ms, rate, type Report } from "./table.ts";
 

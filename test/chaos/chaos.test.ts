@@ -45,6 +45,11 @@ async function plantViolations(context: TestContext, record: RunRecord): Promise
     ["replicas that differ", "replicas", { sightings: withOddDigest(record) }],
     ["a key that dies early", "ttl", { mortals: [earlyDeath] }],
     ["a lock in two hands", "locks", { grants: [grantTo("a"), grantTo("b")] }],
+    [
+      "a process that grows",
+      "footprint",
+      { plan: { ...record.plan, seconds: 1800 }, figures: { ...sound, footprints: grown } },
+    ],
     ["a process that ends", "surprise", { surprises: [{ what: "n1 ended" }] }],
   ];
   assert.ok(operations.length > 0 && streams.length > 0 && sightings.length > 0);
@@ -117,6 +122,11 @@ const earlyDeath: RunRecord["mortals"][number] = {
   writtenAfterMs: 0,
   answeredAtMs: 10,
   looks: [{ callMs: 20, returnMs: 30, isThere: false }],
+};
+
+const grown: RunRecord["figures"]["footprints"] = {
+  before: [{ node: "n1", ownMiB: 200, openFiles: 60 }],
+  after: [{ node: "n1", ownMiB: 241, openFiles: 60 }],
 };
 
 function grantTo(owner: string): RunRecord["grants"][number] {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { drawPlan, type FaultKind, faultKinds, networkKinds, type Plan } from "./plan.ts";
-import { readRecord, type RunRecord, writeRecord } from "./record.ts";
+import { type Footprint, readRecord, type RunRecord, writeRecord } from "./record.ts";
 import { ChaosRun } from "./run.ts";
 import { SmallDisks } from "./small-disks.ts";
 import { type RunResult, verdictTable } from "./table.ts";
@@ -163,6 +163,7 @@ function report(result: RunResult): void {
     `${Math.round(result.calmRate)}/s before faults`,
     `longest outage ${Math.round(result.longestOutageMs)} ms`,
     `healed in ${Math.round(result.healedMs)} ms`,
+    footprintsOf(result),
     ...(undecided > 0 ? [`${undecided} keys undecided`] : []),
     ...(result.void === null ? [] : [result.void]),
   ];
@@ -171,6 +172,13 @@ function report(result: RunResult): void {
   if (violations.length > 0) {
     process.exitCode = 1;
   }
+}
+
+/** Memory and open files of each node, before the first fault and after the last. */
+function footprintsOf({ footprints }: RunResult): string {
+  const list = (each: readonly Footprint[]): string =>
+    each.map(({ ownMiB, openFiles }) => `${Math.round(ownMiB)} MiB/${openFiles}`).join(" ");
+  return `memory and files ${list(footprints.before)}, then ${list(footprints.after)}`;
 }
 
 function readResults(): readonly RunResult[] {

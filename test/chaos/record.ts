@@ -20,6 +20,14 @@ export interface Sighting {
   readonly digest: string;
 }
 
+/** What one node's process holds. */
+export interface Footprint {
+  readonly node: string;
+  /** The process's own memory, without the files that are mapped into it. */
+  readonly ownMiB: number;
+  readonly openFiles: number;
+}
+
 /** Figures of a run. */
 export interface Figures {
   readonly done: number;
@@ -34,6 +42,11 @@ export interface Figures {
   /** Longest time in which the runner itself did nothing: what it measured is at most so wrong. */
   readonly runnerStallMs: number;
   readonly faults: number;
+  /** Under the load of the clients, before the first fault and a while after the last. Empty where the system does not tell. */
+  readonly footprints: {
+    readonly before: readonly Footprint[];
+    readonly after: readonly Footprint[];
+  };
 }
 
 /** Everything that clients, watchers and the runner saw in one run: what a verdict is made of, now or later. */

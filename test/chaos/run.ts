@@ -122,6 +122,7 @@ export class ChaosRun {
     await delay(calmMs / 2);
     const calmCount = this.#history.counts.done - warmCount;
     const calmRate = calmCount / ((performance.now() - warmMs) / 1000);
+    const before = this.#trial.footprints();
 
     await this.#attempt("a node does not come back", () =>
       this.#makeTrouble(startMs + seconds * 1000 - calmMs, onDeed),
@@ -133,6 +134,7 @@ export class ChaosRun {
     late.forEach((shard) => this.#surprise(`shard ${shard} takes no writes after healing`));
     const healedMs = performance.now() - healingMs;
     await delay(calmMs);
+    const after = this.#trial.footprints();
 
     const { longestOutageMs } = this.#pulses;
     await Promise.all(this.#clients.map((client) => client.stop()));
@@ -145,6 +147,7 @@ export class ChaosRun {
       longestOutageMs,
       healedMs,
       faults: this.#faults,
+      footprints: { before, after },
     };
   }
 

@@ -1,3 +1,5 @@
+import type { Figures } from "./record.ts";
+
 /** What is left of a run: one line of the results. */
 export interface RunResult {
   readonly seed: number;
@@ -10,6 +12,7 @@ export interface RunResult {
   readonly calmRate: number;
   readonly longestOutageMs: number;
   readonly healedMs: number;
+  readonly footprints: Figures["footprints"];
   readonly undecided: number;
   readonly void: string | null;
   readonly violations: readonly string[];

@@ -1,10 +1,12 @@
 import { createWriteStream, mkdirSync, type WriteStream } from "node:fs";
 import { join } from "node:path";
 import { LocalCluster } from "../../scripts/lib/local-cluster.ts";
+import { usageOf } from "../../scripts/lib/process-usage.ts";
 import { freePorts } from "../e2e/support.ts";
 import type { Prng } from "../sim/prng.ts";
 import { FaultyNetwork } from "./network.ts";
 import type { Plan } from "./plan.ts";
+import type { Footprint } from "./record.ts";
 import { SmallDisks } from "./small-disks.ts";
 
 /** How long a node may take to be ready: it replays its log on a busy machine. */
@@ -104,6 +106,20 @@ export class TrialCluster {
 
   get urls(): readonly string[] {
     return this.cluster.nodes.map(({ url }) => url);
+  }
+
+  /** What each running process holds now. Nothing on systems without /proc. */
+  footprints(): readonly Footprint[] {
+    if (process.platform !== "linux") {
+      return [];
+    }
+    return this.cluster.nodes.flatMap(({ id, pid }) => {
+      if (pid === null) {
+        return [];
+      }
+      const { ownMiB, openFiles } = usageOf(pid);
+      return [{ node: id, ownMiB, openFiles }];
+    });
   }
 
   /** Starts those of the nodes that do not run; resolves when all of them are ready. */

@@ -26,6 +26,10 @@ const calmRateMin = 100;
 const unknownShareMax = 0.2;
 const runnerStallMsMax = 2000;
 
+/** A process that has not worked for some minutes is still filling its caches. */
+const soakSecondsMin = 600;
+const growthMax = 1.2;
+
 /** A history of one key may be long, and a run has few: better slow than undecided. */
 const stepsMax = 2_000_000;
 
@@ -40,6 +44,7 @@ export function judge(record: RunRecord): Verdict {
     watches: checkWatchStreams(streams, acknowledgedChanges(record)),
     "applied-once": checkAppliedOnce(streams.flatMap(changesOf).flatMap(valueOf)),
     replicas: checkReplicas(record),
+    footprint: checkFootprints(record),
     // When the runner stood still, so may have done the nodes: what took them too long says nothing. What they answered does.
     surprise: isHeldUp(record) ? [] : surprises.map(({ what }) => what),
   };
@@ -84,6 +89,27 @@ function checkReplicas({ sightings }: RunRecord): readonly string[] {
     }
   }
   return [...wrong];
+}
+
+/** After a long run, no process holds much more memory or many more files than before the first fault. */
+function checkFootprints({ plan, figures }: RunRecord): readonly string[] {
+  if (plan.seconds < soakSecondsMin) {
+    return [];
+  }
+  const { before, after } = figures.footprints;
+  return after.flatMap(({ node, ownMiB, openFiles }) => {
+    const first = before.find((footprint) => footprint.node === node);
+    const rows = [
+      { what: "MiB", now: ownMiB, then: first?.ownMiB ?? Infinity },
+      { what: "open files", now: openFiles, then: first?.openFiles ?? Infinity },
+    ];
+    return rows
+      .filter(({ now, then }) => now > then * growthMax)
+      .map(
+        ({ what, now, then }) =>
+          `${node} holds ${Math.round(now)} ${what}, ${Math.round(then)} before`,
+      );
+  });
 }
 
 /** Changes that clients were told to have made, by the keys that they are of. */

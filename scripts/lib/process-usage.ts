@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 /** What one process used. */
 export interface Usage {
@@ -8,6 +8,8 @@ export interface Usage {
   readonly rssMiB: number;
   /** The part of it that is the process's own; the rest is files mapped into it, which the system may drop. */
   readonly ownMiB: number;
+  /** File descriptors: files, sockets, and what the event loop needs for itself. */
+  readonly openFiles: number;
 }
 
 /** Linux counts processor time in hundredths of a second. */
@@ -25,5 +27,6 @@ export function usageOf(pid: number): Usage {
     cpuSeconds: (Number(fields[11]) + Number(fields[12])) / ticksPerSecond,
     rssMiB: mib("VmRSS"),
     ownMiB: mib("RssAnon"),
+    openFiles: readdirSync(`/proc/${pid}/fd`).length,
   };
 }
