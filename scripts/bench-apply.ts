@@ -37,7 +37,7 @@ async function bench(path: string): Promise<void> {
   await store.recover();
   const founding = store.batch();
   founding.createShard(shard, configuration, false);
-  await founding.write(true);
+  await founding.write();
   const machine = new KvStateMachine({
     database,
     store,
@@ -130,7 +130,7 @@ async function applyAll(
     const applied = performance.now();
     machine.stage(batch);
     const staged = performance.now();
-    await batch.write(false);
+    await batch.write();
     machine.staged();
     apply += applied - begun;
     stage += staged - applied;

@@ -57,7 +57,7 @@ async function benchAppend(path: string): Promise<void> {
     founding.createShard(each, configuration, false);
     founding.setHardState(each, { term: Term(1), vote: null, commit: LogIndex(0) });
   }
-  await founding.write(true);
+  await founding.write();
 
   const payload = randomBytes(300);
   const value = Buffer.concat([randomBytes(13), payload]);
@@ -76,7 +76,7 @@ async function benchAppend(path: string): Promise<void> {
       }));
       batch.append(each, entries);
     }
-    const writing = batch.write(true);
+    const writing = batch.write();
     submit.ours.push(performance.now() - started);
     await writing;
     ours.push(performance.now() - started);
@@ -130,7 +130,7 @@ async function fill({ database, witness }: DataDirectory): Promise<void> {
   await store.recover();
   const founding = store.batch();
   founding.createShard(shard, configuration, false);
-  await founding.write(true);
+  await founding.write();
   const applied = decodeAppliedRecord(
     shard,
     database.getSync(appliedKey(shard)) ?? new Uint8Array(0),
@@ -143,7 +143,7 @@ async function fill({ database, witness }: DataDirectory): Promise<void> {
       batch.put(key, sealRecord(key, jsonLike(next), statePrefixBytes));
     }
     batch.setApplied(shard, { ...applied, revision: Revision(next) });
-    await batch.write(true);
+    await batch.write();
   }
 }
 

@@ -173,8 +173,7 @@ export class StorageBatch implements TurnBatch {
     this.#batch.del(appliedKey(shard));
   }
 
-  /** Synced, whatever `sync` says: see DatabaseLogStore. A turn that nothing waits for is better put off than written unsynced. */
-  async write(_sync: boolean): Promise<void> {
+  async write(): Promise<void> {
     if (this.isEmpty) {
       return;
     }

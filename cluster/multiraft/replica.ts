@@ -178,11 +178,8 @@ export class Replica {
     return this.#unstagedBytes >= this.#unstagedBytesMax;
   }
 
-  /**
-   * Puts this replica's part into the turn's batch; true when the batch must be synced because of it. `flushesState`: what was applied
-   * goes with it, however little.
-   */
-  fill(batch: TurnBatch, flushesState: boolean): boolean {
+  /** Puts this replica's part into the turn's batch. `flushesState`: what was applied goes with it, however little. */
+  fill(batch: TurnBatch, flushesState: boolean): void {
     const write = this.#write;
     if (write?.snapshot) {
       this.#installStaged(batch, write.snapshot.index);
@@ -208,7 +205,6 @@ export class Replica {
         this.#compacting = compaction;
       }
     }
-    return write?.mustSync ?? false;
   }
 
   /** The batch of the last `fill` is on disk: returns the promises that may be given now. */

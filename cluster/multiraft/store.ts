@@ -40,11 +40,10 @@ export interface TurnBatch {
   /** Number of entries that were appended, for metrics. */
   readonly entryCount: number;
   /**
-   * Resolves when the batch is applied and, with `sync`, when it is on the disk's platter. Without it the store may sync all the same:
-   * a batch that nothing waits for is better put off and joined with the next one. Rejects once and for all when it is not written: see
-   * the poison rule above.
+   * Resolves when the batch is on the disk's platter: every turn is synced, and what nothing waits for is put off and joined with the
+   * next one. Rejects once and for all when it is not written: see the poison rule above.
    */
-  write(sync: boolean): Promise<void>;
+  write(): Promise<void>;
 }
 
 /** One shard as the disk had it, checked. */

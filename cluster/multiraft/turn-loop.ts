@@ -184,9 +184,8 @@ export class TurnLoop {
     }
     const { clock, store, events } = this.#host.options;
     const batch = store.batch();
-    let mustSync = this.#creating.length > 0;
     for (const replica of replicas) {
-      mustSync = replica.fill(batch, flushesState) || mustSync;
+      replica.fill(batch, flushesState);
     }
     const created = this.#creating;
     this.#creating = [];
@@ -203,7 +202,7 @@ export class TurnLoop {
     }
     const startedMs = clock();
     this.#writeStartedMs = startedMs;
-    batch.write(mustSync).then(
+    batch.write().then(
       () => {
         events.onWrite(clock() - startedMs, batch.entryCount);
         this.#written(replicas, created);

@@ -83,7 +83,7 @@ export class LoneGroups {
     const batch = before.batch();
     batch.createShard(shard, configuration, false);
     batch.setHardState(shard, { term: Term(1), vote: null, commit: LogIndex(0) });
-    await batch.write(true);
+    await batch.write();
     const lone = new LoneGroups(database);
     await lone.groups.multiRaft.start();
     lone.groups.multiRaft.setPeers([n1, n2, n3]);

@@ -96,7 +96,7 @@ export class MemoryService implements KeyValueService {
       const batch = store.batch();
       batch.createShard(shard, configuration, false);
       batch.setHardState(shard, { term, vote: null, commit: LogIndex(0) });
-      await batch.write(true);
+      await batch.write();
       service.#openShard(shard, database);
     }
     return service;
@@ -249,7 +249,7 @@ export class MemoryService implements KeyValueService {
     const batch = this.#store.batch();
     const dirty = [...this.#shards.values()].filter(({ machine }) => machine.isDirty);
     dirty.forEach(({ machine }) => machine.stage(batch));
-    await batch.write(false);
+    await batch.write();
     dirty.forEach(({ machine }) => machine.staged());
     this.#isFlushing = false;
   }

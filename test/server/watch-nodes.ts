@@ -213,7 +213,7 @@ export class WatchNode implements WatchAccess {
     const batch = storeOf(own.database).batch();
     own.machine.install(batch, writer);
     batch.resetLog(shard, metadata);
-    await batch.write(true);
+    await batch.write();
     own.machine.staged();
   }
 
@@ -331,7 +331,7 @@ async function openMachine(
     const batch = store.batch();
     batch.createShard(shard, configuration, false);
     batch.setHardState(shard, { term, vote: null, commit: LogIndex(0) });
-    await batch.write(true);
+    await batch.write();
   }
   return new KvStateMachine({
     database,
@@ -354,7 +354,7 @@ async function persist({ database, machine }: Replica): Promise<void> {
   if (machine.isDirty) {
     const batch = storeOf(database).batch();
     machine.stage(batch);
-    await batch.write(true);
+    await batch.write();
     machine.staged();
   }
 }

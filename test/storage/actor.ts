@@ -51,7 +51,7 @@ export class Actor {
       this.#fill(batch, action, received);
     }
     this.#enter(turn.label);
-    await batch.write(true);
+    await batch.write();
     this.#enter("background");
   }
 

@@ -18,7 +18,7 @@ await store.recover();
 const batch = store.batch();
 batch.createShard(shard, configuration, false);
 batch.setHardState(shard, { term: Term(1), vote: null, commit: LogIndex(0) });
-await batch.write(true);
+await batch.write();
 
 let failures = 0;
 for (let index = 1; failures < 5; index++) {
@@ -27,7 +27,7 @@ for (let index = 1; failures < 5; index++) {
     next.append(shard, [
       { index: LogIndex(index), term: Term(1), type: "command", payload: Buffer.alloc(300) },
     ]);
-    await next.write(true);
+    await next.write();
     process.stdout.write(`ack ${index}\n`);
   } catch (error) {
     failures++;

@@ -214,14 +214,14 @@ async function createShard(store: DatabaseLogStore): Promise<void> {
   const batch = store.batch();
   batch.createShard(shard, configuration, false);
   batch.setHardState(shard, { term: Term(1), vote: null, commit: LogIndex(0) });
-  await batch.write(true);
+  await batch.write();
 }
 
 async function append(store: DatabaseLogStore, index: number): Promise<void> {
   const entry: Entry = { index: LogIndex(index), term: Term(1), type: "command", payload };
   const batch = store.batch();
   batch.append(shard, [entry]);
-  await batch.write(true);
+  await batch.write();
 }
 
 async function appendUntilFailure(

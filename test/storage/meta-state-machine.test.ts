@@ -80,7 +80,7 @@ class MetaHarness {
     await store.recover();
     const batch = store.batch();
     batch.createShard(metaShard, configuration, false);
-    await batch.write(true);
+    await batch.write();
     return new MetaHarness(database, store);
   }
 
@@ -102,7 +102,7 @@ class MetaHarness {
   async persist(): Promise<void> {
     const batch = this.store.batch();
     this.machine.stage(batch);
-    await batch.write(true);
+    await batch.write();
     this.machine.staged();
   }
 }
@@ -174,7 +174,7 @@ describe("the state machine of the meta shard", () => {
     other.machine.install(batch, writer);
     batch.resetLog(metaShard, metadata);
     assert.equal(other.machine.map, null);
-    await batch.write(true);
+    await batch.write();
     other.machine.staged();
     assert.deepEqual(other.machine.map, map);
     assert.deepEqual(other.maps, [map]);

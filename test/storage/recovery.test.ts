@@ -115,7 +115,7 @@ test("the remains of a quarantined replica stay until it has recovered by snapsh
   const batch = store.batch();
   batch.resetLog(one, { index: LogIndex(9), term: Term(3), configuration });
   batch.setApplied(one, { ...readApplied(database, one), index: LogIndex(9), term: Term(3) });
-  await batch.write(true);
+  await batch.write();
   await store.collectGarbage();
   assert.deepEqual(await listKeys(database, entries), []);
   const [first] = await recover(database);
@@ -173,7 +173,7 @@ test("a store that lost turns makes no new replica that could vote, also when it
   await store.recover();
   const batch = store.batch();
   batch.createShard(ShardId(7), configuration, true);
-  await batch.write(true);
+  await batch.write();
 });
 
 test("a store whose ladder is gone does not trust its replicas", async () => {
@@ -207,8 +207,8 @@ test("two turns in flight together, and filling a shard that is not there, are r
   const [a, b] = [store.batch(), store.batch()];
   a.createShard(one, configuration, false);
   b.createShard(two, configuration, false);
-  const writing = a.write(true);
-  await assert.rejects(b.write(true), /never in flight together/);
+  const writing = a.write();
+  await assert.rejects(b.write(), /never in flight together/);
   await writing;
 });
 
@@ -245,12 +245,12 @@ async function twoReplicas(): Promise<MemoryDatabase> {
     batch.createShard(shard, configuration, false);
     batch.setHardState(shard, { term: Term(3), vote: NodeId("n2"), commit: LogIndex(4) });
   }
-  await batch.write(true);
+  await batch.write();
   const next = store.batch();
   next.append(one, [entry(1, 1), entry(2, 1), entry(3, 2), entry(4, 3), entry(5, 3)]);
   next.append(two, [entry(1, 3)]);
   next.setApplied(one, { ...readApplied(database, one), index: LogIndex(2), term: Term(1) });
-  await next.write(true);
+  await next.write();
   return database;
 }
 
@@ -324,7 +324,7 @@ async function aheadOfLog(database: Database): Promise<void> {
   await store.recover();
   const batch = store.batch();
   batch.setApplied(one, { ...readApplied(database, one), index: LogIndex(9), term: Term(3) });
-  await batch.write(true);
+  await batch.write();
 }
 
 async function behindLog(database: Database): Promise<void> {
@@ -332,7 +332,7 @@ async function behindLog(database: Database): Promise<void> {
   await store.recover();
   const batch = store.batch();
   batch.compact(one, LogIndex(3), Term(2));
-  await batch.write(true);
+  await batch.write();
 }
 
 async function recover(database: Database): Promise<readonly RecoveredShard[]> {

@@ -64,7 +64,7 @@ export class ShardHarness {
     const batch = store.batch();
     batch.createShard(shard, configuration, false);
     batch.setHardState(shard, { term, vote: null, commit: LogIndex(0) });
-    await batch.write(true);
+    await batch.write();
     return new ShardHarness(database, store, options);
   }
 
@@ -156,10 +156,10 @@ export class ShardHarness {
     }
     if (this.#machine.isDirty && !options.logOnly) {
       this.#machine.stage(batch);
-      await batch.write(true);
+      await batch.write();
       this.#machine.staged();
     } else {
-      await batch.write(true);
+      await batch.write();
     }
   }
 
@@ -169,7 +169,7 @@ export class ShardHarness {
     batch.append(shard, this.#unlogged);
     this.#unlogged = [];
     this.#machine.stage(batch);
-    await batch.write(true);
+    await batch.write();
     this.#machine.staged();
   }
 
@@ -201,7 +201,7 @@ export class ShardHarness {
     const batch = to.store.batch();
     to.machine.install(batch, writer);
     batch.resetLog(shard, metadata);
-    await batch.write(true);
+    await batch.write();
     to.machine.staged();
     to.#index = to.machine.appliedIndex;
     to.#unlogged = [];

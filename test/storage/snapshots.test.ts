@@ -186,7 +186,7 @@ async function node(database: Database): Promise<Node> {
   await store.recover();
   const batch = store.batch();
   batch.createShard(shard, members, false);
-  await batch.write(true);
+  await batch.write();
   return { database, store };
 }
 
@@ -210,14 +210,14 @@ async function fill(
     revision: Revision(count + 1),
     extra: Buffer.from("some digest"),
   });
-  await batch.write(true);
+  await batch.write();
 }
 
 async function install({ store }: Node, receiver: SnapshotReceiver): Promise<void> {
   const batch = store.batch();
   batch.resetLog(shard, receiver.install(batch));
   batch.setHardState(shard, { term: Term(9), vote: null, commit: LogIndex(0) });
-  await batch.write(true);
+  await batch.write();
 }
 
 async function snapshotOf(database: Database): Promise<Uint8Array[]> {
