@@ -37,8 +37,8 @@ export interface Plan {
   readonly watchers: number;
 }
 
-/** Before the first fault, and after the last. */
-export const calmShare = 0.1;
+/** Parts of a run without faults. Longer at the start: fresh processes compile what they run, and are slow until they have. */
+export const calmShares = { before: 0.2, after: 0.1 };
 
 /** The run of a seed with these faults. */
 export function drawPlan(seed: number, kinds: readonly FaultKind[], seconds: number): Plan {

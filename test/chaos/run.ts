@@ -9,7 +9,7 @@ import { History } from "../workload/history.ts";
 import { drawFault } from "./faults.ts";
 import { HttpDoors, realTime } from "./http-doors.ts";
 import { Observer } from "./observer.ts";
-import { calmShare, type FaultKind, type Plan, victimsMax } from "./plan.ts";
+import { calmShares, type FaultKind, type Plan, victimsMax } from "./plan.ts";
 import { findTags, Pulses } from "./pulses.ts";
 import { type Figures, recordedHistory, type RunRecord } from "./record.ts";
 import { TrialCluster } from "./trial.ts";
@@ -107,7 +107,8 @@ export class ChaosRun {
 
   async #live(onDeed: (what: string) => void): Promise<Omit<Figures, "runnerStallMs">> {
     const { seconds } = this.#plan;
-    const calmMs = calmShare * seconds * 1000;
+    const calmMs = calmShares.before * seconds * 1000;
+    const lastMs = calmShares.after * seconds * 1000;
     const tags = await findTags(this.#trial.urls, this.#plan.shards);
     await Promise.all(this.#watchers.map((watcher) => watcher.begun));
     this.#observer.start();
@@ -125,7 +126,7 @@ export class ChaosRun {
     const before = this.#trial.footprints();
 
     await this.#attempt("a node does not come back", () =>
-      this.#makeTrouble(startMs + seconds * 1000 - calmMs, onDeed),
+      this.#makeTrouble(startMs + seconds * 1000 - lastMs, onDeed),
     );
     this.#did("healing", onDeed);
     const healingMs = performance.now();
@@ -133,7 +134,7 @@ export class ChaosRun {
     const late = await this.#pulses.allBeat(livenessMs);
     late.forEach((shard) => this.#surprise(`shard ${shard} takes no writes after healing`));
     const healedMs = performance.now() - healingMs;
-    await delay(calmMs);
+    await delay(lastMs);
     const after = this.#trial.footprints();
 
     const { longestOutageMs } = this.#pulses;
