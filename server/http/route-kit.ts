@@ -103,13 +103,20 @@ const plainConsistency = {
   stale: { type: "stale" },
 } as const;
 
-/** What the router needs to know of a request. */
+/**
+ * What the router needs to know of a request. Throws when the session that the answer will add to is malformed: after the operation it
+ * would be too late to say so.
+ */
 export function contextOf(
   kit: RouteKit,
   request: FastifyRequest,
   timeoutMs: number | null,
   signal: AbortSignal | null = null,
 ): RequestContext {
+  const session = request.headers["flotilla-session"];
+  if (session !== undefined) {
+    parseSession(String(session));
+  }
   return request.exchange.context(timeoutMs ?? kit.config.requestTimeoutMs, signal);
 }
 

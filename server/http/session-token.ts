@@ -27,7 +27,10 @@ export function parseSession(token: string): SeenRevisions {
   return seen;
 }
 
-/** The token after an answer of `shard` at `revision`, added to what the client had seen before. */
+/**
+ * The token after an answer of `shard` at `revision`, added to what the client had seen before. Clients must be able to send it back in a
+ * header: of more than 400 to 1,000 shards, those that were changed longest ago are forgotten.
+ */
 export function sessionToken(
   before: string | undefined,
   shard: ShardId,
@@ -38,7 +41,19 @@ export function sessionToken(
   }
   const seen = new Map(parseSession(before));
   seen.set(shard, Revision(Math.max(revision, seen.get(shard) ?? 0)));
-  return [...seen].map(([id, at]) => `${id.toString(36)}-${at.toString(36)}`).join(".");
+  const text = textOf([...seen]);
+  if (text.length <= tokenCharactersMax) {
+    return text;
+  }
+  const newestFirst = [...seen].sort(([, a], [, b]) => b - a);
+  return textOf(newestFirst.slice(0, Math.floor(tokenCharactersMax / pairCharactersMax)));
+}
+
+/** A shard below 2^31, a revision below 2^53, and what is between them. */
+const pairCharactersMax = 6 + 1 + 11 + 1;
+
+function textOf(pairs: readonly (readonly [ShardId, Revision])[]): string {
+  return pairs.map(([id, at]) => `${id.toString(36)}-${at.toString(36)}`).join(".");
 }
 
 function malformed(): ServiceError {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, test } from "node:test";
+import { Revision, ShardId } from "../../cluster/types.ts";
+import { parseSession, sessionToken } from "../../server/http/session-token.ts";
 import { startServer, type TestServer } from "./support.ts";
 
 describe("keys over HTTP", () => {
@@ -109,6 +111,16 @@ describe("keys over HTTP", () => {
       response.headers["flotilla-shard"],
       String(response.json<{ shard: number }>().shard),
     );
+  });
+
+  test("a weak entity tag is the strong one to If-None-Match, and never to If-Match", async () => {
+    const { etag } = (await put("weak", "a")).headers;
+    const weak = `W/${String(etag)}`;
+    const read = await server.request({ url: "/v1/kv/weak", headers: { "if-none-match": weak } });
+    assert.equal(read.statusCode, 304);
+    assert.equal((await put("weak", "b", { "if-none-match": weak })).statusCode, 412);
+    assert.equal((await put("weak", "b", { "if-match": weak })).statusCode, 412);
+    assert.equal((await put("weak", "b", { "if-match": String(etag) })).statusCode, 200);
   });
 
   test("If-None-Match: * creates once", async () => {
@@ -266,6 +278,29 @@ describe("keys over HTTP", () => {
       headers: { "flotilla-session": session },
     });
     assert.equal(read.statusCode, 200);
+  });
+
+  test("a malformed session is refused before anything is done", async () => {
+    for (const session of ["!", "1-2, 3-4"]) {
+      const response = await server.request({
+        method: "POST",
+        url: "/v1/kv/session-counter?op=increment",
+        headers: { "flotilla-session": session },
+      });
+      assert.equal(response.statusCode, 400);
+    }
+    assert.equal((await server.request({ url: "/v1/kv/session-counter" })).statusCode, 404);
+  });
+
+  test("a session token stays a header that can be sent back, however many shards were seen", () => {
+    let token: string | undefined;
+    for (let shard = 0; shard < 4096; shard++) {
+      token = sessionToken(token, ShardId(shard), Revision(2 ** 52 + shard));
+      assert.ok(token.length <= 8192);
+    }
+    const seen = parseSession(token ?? "");
+    assert.equal(seen.get(ShardId(4095)), 2 ** 52 + 4095);
+    assert.equal(seen.get(ShardId(3900)), 2 ** 52 + 3900);
   });
 
   test("a stale read says how stale", async () => {
