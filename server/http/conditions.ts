@@ -18,12 +18,12 @@ export function conditionOf(headers: IncomingHttpHeaders): Condition | null {
   if (match !== undefined) {
     return match.trim() === "*"
       ? { type: "present" }
-      : { type: "revision_in", revisions: revisionsOf("If-Match", match) };
+      : { type: "revision_in", revisions: revisionsOf("If-Match", match, "strong") };
   }
   const text = noneMatch ?? "";
   return text.trim() === "*"
     ? { type: "absent" }
-    : { type: "revision_not_in", revisions: revisionsOf("If-None-Match", text) };
+    : { type: "revision_not_in", revisions: revisionsOf("If-None-Match", text, "weak") };
 }
 
 /** Whether a condition holds for what a read has found. */
@@ -40,8 +40,15 @@ export function holds(condition: Condition, record: KeyMetadata | null): boolean
   }
 }
 
-/** Entity tags of a list. Tags that no revision can have are well-formed but match nothing, so they are left out. */
-function revisionsOf(header: string, list: string): readonly Revision[] {
+/**
+ * Entity tags of a list. Tags that no revision can have are well-formed but match nothing, so they are left out. A weak tag, which proxies
+ * make of a strong one when they compress, is equal to it only where the comparison is weak (RFC 9110, 13.1.1 and 13.1.2).
+ */
+function revisionsOf(
+  header: string,
+  list: string,
+  comparison: "strong" | "weak",
+): readonly Revision[] {
   const revisions: Revision[] = [];
   for (const each of list.split(",")) {
     const tag = /^(W\/)?"([\x21\x23-\x7e]*)"$/.exec(each.trim());
@@ -52,7 +59,7 @@ function revisionsOf(header: string, list: string): readonly Revision[] {
       );
     }
     const [, weak, text = ""] = tag;
-    if (weak === undefined && isRevision(text)) {
+    if ((weak === undefined || comparison === "weak") && isRevision(text)) {
       revisions.push(Revision(Number(text)));
     }
   }
