@@ -53,7 +53,7 @@ export class ChangeHistory {
 
   /**
    * Adds the changes of the next entry that has any. Keys and values are mostly views of the entry's payload, all of which they keep in
-   * memory: so all of it counts.
+   * memory: so all of it counts. The newest entry is kept whatever its size: who has kept up is told of it.
    */
   add(index: LogIndex, events: readonly ChangeEvent[], payload: Uint8Array): void {
     const bytes = events.reduce((sum, event) => sum + bytesOf(event, payload), payload.length);
@@ -61,7 +61,8 @@ export class ChangeHistory {
     this.#events += events.length;
     this.#bytes += bytes;
     const bytesMax = this.#limits.bytesMax();
-    while (this.#events > this.#limits.eventsMax || this.#bytes > bytesMax) {
+    const isOver = (): boolean => this.#events > this.#limits.eventsMax || this.#bytes > bytesMax;
+    while (isOver() && this.#kept.length - this.#first > 1) {
       this.#dropFirst();
     }
   }

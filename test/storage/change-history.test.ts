@@ -41,13 +41,15 @@ describe("the history of changes", () => {
     assert.deepEqual(indexes(history, 48), [49, 50]);
   });
 
-  it("forgets when there are too many bytes, even all of it", () => {
+  it("forgets when there are too many bytes, all but the newest entry", () => {
     const history = new ChangeHistory({ eventsMax: 100, bytesMax: () => 1000 }, LogIndex(0));
     history.add(LogIndex(1), [event("a")], nothing);
     history.add(LogIndex(2), [event("a")], bytes("x".repeat(2000)));
-    assert.equal(history.bytes, 0);
+    assert.equal(indexes(history, 0), null);
+    assert.deepEqual(indexes(history, 1), [2]);
+    history.add(LogIndex(3), [event("a")], nothing);
     assert.equal(indexes(history, 1), null);
-    assert.deepEqual(indexes(history, 2), []);
+    assert.deepEqual(indexes(history, 2), [3]);
   });
 
   it("of a shard begins when it is opened, and anew with a snapshot", async () => {
