@@ -285,10 +285,18 @@ export class Router {
             return;
           case "refused":
             if (outcome.reason === "overloaded") {
-              reject(this.#overloaded(journey));
+              refuse();
             } else {
               resolve(retryAnywhere);
             }
+        }
+      };
+      // A copy that went to another node before may still be applied.
+      const refuse = (): void => {
+        if (journey.isUncertain) {
+          resolve({ type: "uncertain" });
+        } else {
+          reject(this.#overloaded(journey));
         }
       };
       const refusal = multiRaft.propose(shard, bytes, done, logged);
@@ -298,7 +306,7 @@ export class Router {
       timer.cancel();
       span?.end(refusal);
       if (refusal === "overloaded") {
-        reject(this.#overloaded(journey));
+        refuse();
       } else {
         resolve(retryAnywhere);
       }

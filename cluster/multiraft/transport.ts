@@ -13,7 +13,10 @@ export interface Transport {
   stop(): Promise<void>;
   /** Says who the peers are; addresses may change. A peer that is no longer listed is disconnected. */
   setPeers(peers: readonly Peer[]): void;
-  /** Queues a frame. False when it was dropped at once: not connected, or the peer's queue is full (bounded in bytes). */
+  /**
+   * Queues a frame. False when all of it was dropped at once, so that nothing it asks for is done: not connected, or the peer's queue is
+   * full (bounded in bytes). Of a frame that leaves in parts, later parts may be dropped like a message that gets lost on the way.
+   */
   send(to: NodeId, frame: Frame): boolean;
   /** Streams a snapshot; resolves when the receiver has staged all of it, rejects otherwise. Honours back-pressure and `signal`. */
   sendSnapshot(

@@ -100,7 +100,7 @@ export class PeerLink {
     }
   }
 
-  /** False when the frame, or a part of it, was dropped. */
+  /** False when nothing of the frame will leave: what it asks for is certainly not done. A frame that is too large leaves in parts. */
   send(frame: Frame): boolean {
     const session = this.#session;
     if (session === null) {
@@ -115,7 +115,8 @@ export class PeerLink {
         return false;
       }
       const [first, second] = parts;
-      return this.send(first) && this.send(second);
+      const isFirstSent = this.send(first);
+      return this.send(second) || isFirstSent;
     }
     if (!session.send(bytes)) {
       this.#droppedFrames++;

@@ -4,6 +4,7 @@ import { Ring } from "../../cluster/sharding/ring.ts";
 import { LogIndex, ShardId, Term } from "../../cluster/types.ts";
 import { encodeCommandEnvelope } from "../../storage/command-codec.ts";
 import { Forwarder, idsOfStart } from "../../server/forwarder.ts";
+import type { RequestContext } from "../../server/http/service.ts";
 import { LeaderWatch } from "../../server/leader-watch.ts";
 import { LocalReads } from "../../server/local-reads.ts";
 import { RequestServer } from "../../server/request-server.ts";
@@ -36,6 +37,41 @@ function readsOf({ groups }: LoneGroups): LocalReads {
     stalenessMs: () => 0,
     work: null,
   });
+}
+
+/** The router of n1, which does not hold the shard unless its groups do; n2 and n3 should. */
+function routerOf(lone: LoneGroups, leaders: LeaderWatch, forwarder: Forwarder): Router {
+  const router = new Router({
+    nodeId: n1,
+    multiRaft: lone.groups.multiRaft,
+    forwarder,
+    leaders,
+    window: new RequestWindow("n1/1"),
+    localReads: readsOf(lone),
+    clock: () => performance.now(),
+    timers: systemTimers,
+    isConnected: () => true,
+    work: null,
+    tracing: null,
+  });
+  const map = change(found({ shardCount: 1, tokensPerShard: 1 }));
+  router.setTable({
+    epoch: 1,
+    ring: new Ring(map),
+    shards: [shard],
+    members: new Map([[shard, [n2, n3]]]),
+  });
+  return router;
+}
+
+function contextOf(timeoutMs: number): RequestContext {
+  return {
+    requestId: "r",
+    deadlineMs: performance.now() + timeoutMs,
+    signal: null,
+    trace: "",
+    timings: new Map(),
+  };
 }
 
 test("a store that failed beside the turns ends the node at the next tick", async () => {
@@ -113,39 +149,29 @@ test("a router does not go on asking a node that has left the shard's group", as
     asked.push(to);
     setImmediate(() => forwarder.onResponse({ id, status: "not_leader", ...noAnswer }));
   });
-  const router = new Router({
-    nodeId: n1,
-    multiRaft: lone.groups.multiRaft,
-    forwarder,
-    leaders,
-    window: new RequestWindow("n1/1"),
-    localReads: readsOf(lone),
-    clock: () => performance.now(),
-    timers: systemTimers,
-    isConnected: () => true,
-    work: null,
-    tracing: null,
-  });
-  const map = change(found({ shardCount: 1, tokensPerShard: 1 }));
-  router.setTable({
-    epoch: 1,
-    ring: new Ring(map),
-    shards: [shard],
-    members: new Map([[shard, [n2, n3]]]),
-  });
+  const router = routerOf(lone, leaders, forwarder);
   leaders.set(shard, n2);
-  const context = {
-    requestId: "r",
-    deadlineMs: performance.now() + 400,
-    signal: null,
-    trace: "",
-    timings: new Map(),
-  };
-  await assert.rejects(router.execute(Buffer.from("k"), make.put("k", "v"), context, null), {
+  await assert.rejects(router.execute(Buffer.from("k"), make.put("k", "v"), contextOf(400), null), {
     code: "no_leader",
   });
   assert.equal(asked[0], n2);
   assert.ok(asked.includes(n3), asked.join());
+});
+
+test("a write that went to another node is not told as refused when this node has too much to do", async () => {
+  const lone = await LoneGroups.open(shard, votersOf(n1, n2));
+  await lone.lead(shard);
+  const leaders = new LeaderWatch(systemTimers);
+  const forwarder = new Forwarder(systemTimers, () => {});
+  const router = routerOf(lone, leaders, forwarder);
+  leaders.set(shard, n2);
+  const answer = router.execute(Buffer.from("k"), make.put("k", "v"), contextOf(200), null);
+  while (lone.groups.multiRaft.propose(shard, Buffer.of(), () => {}) === null) {
+    // Until the shard's queue is full.
+  }
+  leaders.set(shard, n1);
+  forwarder.onPeerDisconnected(n2);
+  await assert.rejects(answer, { code: "outcome_unknown" });
 });
 
 test("an answer to a request of the process before is not taken for another", async () => {

@@ -147,6 +147,20 @@ test("a frame beyond the limit is sent in parts; one item beyond it is not sent"
   assert.equal(n1.transport.status().get(n2.id)?.droppedFrames, 1);
 });
 
+test("a frame of which a part has left does not count as one that was not sent", async (t) => {
+  const limits = { frameBytesMax: 2_500, queueBytesMax: 3_000 };
+  const n1 = await startGrpc(t, { id: "n1" }, limits);
+  const n2 = await startGrpc(t, { id: "n2" }, limits);
+  await connect(n1, n2);
+  const frame = largeFrame(1, 2_000);
+  const responses = frame.responses.flatMap((each) => [each, { ...each, id: each.id + 1 }]);
+  assert.equal(n1.transport.send(n2.id, { ...frame, responses }), true);
+  await n2.until("the first part", () => n2.frames().length > 0);
+  const arrived = n2.frames().flatMap((part) => part.responses.map(({ id }) => id));
+  assert.deepEqual(arrived, [1]);
+  assert.equal(n1.transport.status().get(n2.id)?.droppedFrames, 1);
+});
+
 test("a listener that never answers costs a deadline and no more", async (t) => {
   const open = new Set<Socket>();
   const server = createServer((socket) => {
