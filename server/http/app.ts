@@ -186,6 +186,16 @@ async function addRoutes(
         next(refusal);
       }
     });
+    scope.addHook("onRoute", (route) => {
+      const { handler } = route;
+      route.handler = function handle(request, reply) {
+        const answer: unknown = handler.call(this, request, reply);
+        if (answer instanceof Promise) {
+          request.exchange.handle(answer);
+        }
+        return answer;
+      };
+    });
     for (const add of files) {
       void scope.register((inner, _inner, ready) => {
         add(inner, kit);

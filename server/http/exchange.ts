@@ -52,6 +52,7 @@ export class Exchange {
   readonly #options: ExchangeOptions;
   readonly #span: Span | null;
   #admittedBytes: number | null = null;
+  #isHandled = true;
   #isWatching = false;
   #gone: AbortController | null = null;
 
@@ -80,6 +81,18 @@ export class Exchange {
       this.#admittedBytes = bodyBytes;
     }
     return refusal;
+  }
+
+  /** Its work begins, and is over when `handling` settles: also when the client leaves before, so that what is under way is bounded. */
+  handle(handling: Promise<unknown>): void {
+    this.#isHandled = false;
+    const settled = (): void => {
+      this.#isHandled = true;
+      if (this.#response.closed) {
+        this.#leaveWork();
+      }
+    };
+    handling.then(settled, settled);
   }
 
   /** From here on the request waits for something to happen: it no longer counts as work, but as a watcher. */
@@ -130,7 +143,9 @@ export class Exchange {
   }
 
   #close(method: string, route: string): void {
-    this.#leaveWork();
+    if (this.#isHandled) {
+      this.#leaveWork();
+    }
     if (this.#isWatching) {
       this.#options.admission.leaveWatcher();
     }

@@ -43,6 +43,33 @@ test("requests beyond the limit are refused before their body is read, and leave
   await server.close();
 });
 
+test("work whose client has left counts until it is over", async () => {
+  const gone = Promise.withResolvers<Answer>();
+  const observer = { onRequest: () => {}, onRefused: () => {}, onAnswer: gone.resolve };
+  const server = await startServer({}, { observer });
+  const begun = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  server.service.intercept = () => {
+    begun.resolve();
+    return gate.promise;
+  };
+  const { url } = await server.listen();
+  const impatient = new AbortController();
+  const { signal } = impatient;
+  const abandoned = fetch(`${url}/v1/kv/a`, { method: "PUT", body: "1", signal });
+  await begun.promise;
+  impatient.abort();
+  await assert.rejects(abandoned);
+  assert.equal((await gone.promise).code, 499);
+  assert.deepEqual(server.app.admission.load, { requests: 1, bodyBytes: 1, watchers: 0 });
+  gate.resolve();
+  while (server.app.admission.load.requests > 0) {
+    await new Promise(setImmediate);
+  }
+  assert.deepEqual(server.app.admission.load, { requests: 0, bodyBytes: 0, watchers: 0 });
+  await server.close();
+});
+
 test("bodies under way are bounded in bytes, whatever their number", async () => {
   const server = await startServer({ inflightBytesMax: 1000 });
   let release = (): void => {};
