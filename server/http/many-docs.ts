@@ -6,7 +6,7 @@ import { commonProblems, json, problem, type RouteDocs } from "./route-kit.ts";
 type Form = QueryForm<Readonly<Record<string, Parameter<unknown>>>>;
 
 const tags = ["many"];
-const headers = { "Idempotency-Key": "Makes a retry answer what the first request did." };
+const idempotency = { "Idempotency-Key": "Makes a retry answer what the first request did." };
 const nullableRecord = Type.Union([recordSchema, Type.Null()]);
 const changed = {
   created: Type.Optional(Type.Boolean()),
@@ -22,7 +22,11 @@ export function batchDocs(form: Form): RouteDocs {
     description: "Not atomic, in no order; each has a status of its own.",
     tags,
     query: form,
-    headers,
+    headers: {
+      ...idempotency,
+      "Flotilla-Fence":
+        "lock=token: each write has the status 412, `lock_lost`, once the lock has moved on. Reads are not fenced.",
+    },
     responses: {
       ...commonProblems,
       200: json(
@@ -37,6 +41,7 @@ export function batchDocs(form: Form): RouteDocs {
         }),
       ),
       413: problem("`body_too_large`, `value_too_large`"),
+      422: problem("`cross_shard`: the lock of Flotilla-Fence and a key that is written."),
     },
   };
 }
@@ -49,7 +54,11 @@ export function txnDocs(form: Form): RouteDocs {
       "If all compares hold `success` runs, else `failure`. All keys must live on one shard: give them the same {tag}. A compare that fails is not an error: 200 with `succeeded: false`.",
     tags,
     query: form,
-    headers,
+    headers: {
+      ...idempotency,
+      "Flotilla-Fence":
+        "lock=token: refused with `lock_lost` once the lock has moved on, also when the branch that runs only reads.",
+    },
     responses: {
       ...commonProblems,
       200: json(
@@ -68,7 +77,9 @@ export function txnDocs(form: Form): RouteDocs {
           ),
         }),
       ),
-      412: problem("`precondition_failed`: of an operation in the branch; nothing was changed."),
+      412: problem(
+        "`precondition_failed`: of an operation in the branch; `lock_lost`. Nothing was changed.",
+      ),
       413: problem("`body_too_large`, `value_too_large`"),
       422: problem("`cross_shard`, with the shards."),
     },

@@ -10,6 +10,7 @@ import type {
 } from "../../storage/commands.ts";
 import { problemOf, ServiceError } from "../errors.ts";
 import { idempotencyOf } from "./conditions.ts";
+import { fenced, fencedBranch, fenceOn } from "./fences.ts";
 import { jsonKey, jsonLiveRecord, jsonRecord } from "./json-values.ts";
 import { batchDocs, txnDocs } from "./many-docs.ts";
 import {
@@ -73,11 +74,14 @@ export const manyRoutes: Routes = (app, kit) => {
     { schema: { body: batchBody }, config: { docs: batchDocs(form) } },
     async (request) => {
       const query = form.parse(splitTarget(request.raw.url ?? "").query);
-      const batch = request.body.operations.map((each, at) =>
+      refuseConditions(request);
+      const operations = request.body.operations.map((each, at) =>
         operationOf(each, `operation ${at}`, kit.config),
       );
+      const written = operations.filter(({ type }) => type !== "get").map(({ key }) => key);
+      const fence = fenceOn(kit.service, request.headers, written);
       const runner = new BatchRunner(kit, request, query);
-      return { results: await runner.run(batch) };
+      return { results: await runner.run(operations.map((each) => fenced(each, fence))) };
     },
   );
 
@@ -86,23 +90,24 @@ export const manyRoutes: Routes = (app, kit) => {
     { schema: { body: txnBody }, config: { docs: txnDocs(form) } },
     async (request, reply) => {
       const query = form.parse(splitTarget(request.raw.url ?? "").query);
+      refuseConditions(request);
       const { compare = [], success = [], failure = [] } = request.body;
       if (compare.length + success.length + failure.length > max) {
         throw new ServiceError("bad_request", `a transaction has at most ${max} parts in all`);
       }
       const branch = (name: string, list: typeof success) =>
         list.map((each, at) => operationOf(each, `${name} ${at}`, kit.config));
+      const compares = compare.map((each, at) => compareOf(each, `compare ${at}`, kit));
+      const branches = { success: branch("success", success), failure: branch("failure", failure) };
+      const keys = [...compares, ...branches.success, ...branches.failure].map(({ key }) => key);
+      const routingKey = oneShard(kit, keys);
+      const fence = fenceOn(kit.service, request.headers, [routingKey]);
       const command = {
         type: "transaction" as const,
-        compares: compare.map((each, at) => compareOf(each, `compare ${at}`, kit)),
-        success: branch("success", success),
-        failure: branch("failure", failure),
+        compares,
+        success: fencedBranch(branches.success, fence),
+        failure: fencedBranch(branches.failure, fence),
       };
-      const routingKey = oneShard(kit, [
-        ...command.compares.map(({ key }) => key),
-        ...command.success.map(({ key }) => key),
-        ...command.failure.map(({ key }) => key),
-      ]);
       const context = contextOf(kit, request, query.timeout);
       const served = await kit.service.execute(
         routingKey,
@@ -114,12 +119,12 @@ export const manyRoutes: Routes = (app, kit) => {
       if (served.value.replayed) {
         void reply.header("idempotency-replayed", "true");
       }
-      const ran = result.succeeded ? command.success : command.failure;
+      const ran = result.succeeded ? branches.success : branches.failure;
       return {
         succeeded: result.succeeded,
         revision: String(result.revision),
         shard: served.shard,
-        results: result.results.map((each, at) => jsonResult(each, ran[at])),
+        results: result.results.slice(0, ran.length).map((each, at) => jsonResult(each, ran[at])),
       };
     },
   );
@@ -216,6 +221,16 @@ class BatchRunner {
 
   #failure(error: unknown, key: Uint8Array): object {
     return { ...jsonKey(key), ...problemOf(asServiceError(error), this.#request.id) };
+  }
+}
+
+/** The headers are about one key; ignored, they would let a write through that the client wanted to be refused. */
+function refuseConditions({ headers }: FastifyRequest): void {
+  if (headers["if-match"] !== undefined || headers["if-none-match"] !== undefined) {
+    throw new ServiceError(
+      "bad_request",
+      "If-Match and If-None-Match are for one key; here each operation has its own if_match or if_none_match in the body",
+    );
   }
 }
 
