@@ -19,6 +19,8 @@ export type ProposalLogged = (index: LogIndex) => void;
 interface Waiting {
   readonly term: Term;
   readonly done: readonly ProposalDone[];
+  /** Who waits for an entry of an older term at the same index. */
+  readonly older: Waiting | null;
 }
 
 /** One entry to propose: its commands and who waits for them. */
@@ -57,7 +59,7 @@ export class Proposals {
     return this.#commands.length;
   }
 
-  /** Entries whose fate is open. */
+  /** Places in the log at which somebody waits for an entry whose fate is open. */
   get waitingCount(): number {
     return this.#waiting.size;
   }
@@ -114,11 +116,12 @@ export class Proposals {
     return end;
   }
 
-  /** The group is the entry at (term, index) now. */
+  /**
+   * The group is the entry at (term, index) now. Who waits there in an older term goes on waiting: that the entry is gone from this log
+   * proves nothing, because a member that still holds it may lead once more and commit it. Only what is applied there is proof.
+   */
   wait(term: Term, index: LogIndex, done: readonly ProposalDone[]): void {
-    // A waiter of an older term may still sit here: its entry was truncated from our own log, so it is certainly lost.
-    this.#settle(index, { type: "dropped" });
-    this.#waiting.set(index, { term, done });
+    this.#waiting.set(index, { term, done, older: this.#waiting.get(index) ?? null });
     if (this.#logged.size > 0) {
       this.#tellLogged(index, done);
     }
@@ -142,18 +145,20 @@ export class Proposals {
 
   /** `entry` is applied: whoever waits for exactly this entry has the result; whoever waited for another one at this index lost. */
   applied(entry: Entry, results: readonly Uint8Array[]): void {
-    const waiting = this.#waiting.get(entry.index);
-    if (waiting === undefined) {
+    let waiting = this.#waiting.get(entry.index) ?? null;
+    if (waiting === null) {
       return;
     }
     this.#waiting.delete(entry.index);
-    for (let at = 0; at < waiting.done.length; at += 1) {
-      const result = results[at];
-      const outcome: ProposalOutcome =
-        waiting.term === entry.term && result !== undefined
-          ? { type: "applied", result }
-          : { type: "dropped" };
-      waiting.done[at]?.(outcome);
+    for (; waiting !== null; waiting = waiting.older) {
+      for (let at = 0; at < waiting.done.length; at += 1) {
+        const result = results[at];
+        const outcome: ProposalOutcome =
+          waiting.term === entry.term && result !== undefined
+            ? { type: "applied", result }
+            : { type: "dropped" };
+        waiting.done[at]?.(outcome);
+      }
     }
   }
 
@@ -161,7 +166,7 @@ export class Proposals {
   skippedTo(index: LogIndex): void {
     for (const at of [...this.#waiting.keys()]) {
       if (at <= index) {
-        this.#settle(at, { type: "unknown" });
+        this.#giveUp(at);
       }
     }
   }
@@ -177,18 +182,17 @@ export class Proposals {
       done({ type: "refused", reason: "stopped" });
     }
     for (const at of [...this.#waiting.keys()]) {
-      this.#settle(at, { type: "unknown" });
+      this.#giveUp(at);
     }
   }
 
-  #settle(index: LogIndex, outcome: ProposalOutcome): void {
-    const waiting = this.#waiting.get(index);
-    if (waiting === undefined) {
-      return;
-    }
+  #giveUp(index: LogIndex): void {
+    let waiting = this.#waiting.get(index) ?? null;
     this.#waiting.delete(index);
-    for (const done of waiting.done) {
-      done(outcome);
+    for (; waiting !== null; waiting = waiting.older) {
+      for (const done of waiting.done) {
+        done({ type: "unknown" });
+      }
     }
   }
 }

@@ -77,12 +77,31 @@ describe("Proposals", () => {
     assert.deepEqual(outcomes, [{ type: "dropped" }]);
   });
 
-  test("proposing again at an index settles who waited there in an older term", () => {
+  // In a group of five a leader can lose an entry from its own log, lead again, and be followed by a member that still holds the entry.
+  test("who waited at an index in an older term is answered only by what is applied there", () => {
+    for (const [term, expected] of [
+      [2, ["older applied", "newer dropped"]],
+      [4, ["newer applied", "older dropped"]],
+      [5, ["newer dropped", "older dropped"]],
+    ] as const) {
+      const proposals = new Proposals(limits);
+      const outcomes: string[] = [];
+      proposals.wait(Term(2), LogIndex(7), [(outcome) => outcomes.push(`older ${outcome.type}`)]);
+      proposals.wait(Term(4), LogIndex(7), [(outcome) => outcomes.push(`newer ${outcome.type}`)]);
+      assert.deepEqual(outcomes, []);
+      proposals.applied(entry(term, 7), [bytes(1)]);
+      assert.deepEqual(outcomes.sort(), expected.toSorted());
+      assert.equal(proposals.waitingCount, 0);
+    }
+  });
+
+  test("a snapshot past an index makes all outcomes there unknown", () => {
     const proposals = new Proposals(limits);
-    const outcomes: ProposalOutcome[] = [];
-    proposals.wait(Term(2), LogIndex(7), [(outcome) => outcomes.push(outcome)]);
-    proposals.wait(Term(4), LogIndex(7), [() => {}]);
-    assert.deepEqual(outcomes, [{ type: "dropped" }]);
+    const outcomes: string[] = [];
+    proposals.wait(Term(2), LogIndex(7), [(outcome) => outcomes.push(outcome.type)]);
+    proposals.wait(Term(4), LogIndex(7), [(outcome) => outcomes.push(outcome.type)]);
+    proposals.skippedTo(LogIndex(7));
+    assert.deepEqual(outcomes, ["unknown", "unknown"]);
   });
 
   test("a snapshot past a waiter makes its outcome unknown, and later waiters stay", () => {
