@@ -36,6 +36,17 @@ export class Service implements KeyValueService {
     this.#parts = parts;
   }
 
+  async started({ deadlineMs }: RequestContext): Promise<void> {
+    const { router, follower, clock, timers } = this.#parts;
+    if (router.hasTable) {
+      return;
+    }
+    const tooLate = Promise.withResolvers<void>();
+    const timer = timers.after(Math.max(1, deadlineMs - clock()), tooLate.resolve);
+    await Promise.race([follower.known, tooLate.promise]);
+    timer.cancel();
+  }
+
   execute(
     routingKey: Uint8Array,
     command: Command,
@@ -85,15 +96,7 @@ export class Service implements KeyValueService {
 
   /** A node that has just been started knows the map in a moment: until then its clients wait, rather than go elsewhere with an error. */
   #whenStarted<T>(context: RequestContext, run: () => Promise<T>): Promise<T> {
-    return this.#parts.router.hasTable ? run() : this.#started(context).then(run);
-  }
-
-  async #started({ deadlineMs }: RequestContext): Promise<void> {
-    const { follower, clock, timers } = this.#parts;
-    const tooLate = Promise.withResolvers<void>();
-    const timer = timers.after(Math.max(1, deadlineMs - clock()), tooLate.resolve);
-    await Promise.race([follower.known, tooLate.promise]);
-    timer.cancel();
+    return this.#parts.router.hasTable ? run() : this.started(context).then(run);
   }
 
   leaderAddress(shard: ShardId): string | null {

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import Type from "typebox";
-import type { KeyMetadata, KeyRecord } from "../../storage/commands.ts";
+import type { KeyMetadata, KeyRecord, TransactionOperationResult } from "../../storage/commands.ts";
 import type { LiveRecord } from "../../storage/queries.ts";
 
 /** Bytes as JSON: as they are when they are UTF-8, else in base64. */
@@ -42,6 +42,17 @@ export function jsonLiveRecord(record: LiveRecord, withValue: boolean) {
     ...jsonMetadata(record),
     expires_in_ms: record.expiresInMs,
   };
+}
+
+/** What a put or delete among others did, as JSON. */
+export function jsonWrite(
+  result: Exclude<TransactionOperationResult, { type: "get" }>,
+  wantPrevious: boolean,
+): object {
+  const previous = wantPrevious ? { previous: result.previous && jsonRecord(result.previous) } : {};
+  return result.type === "put"
+    ? { created: result.created, version: result.version, ...previous }
+    : { deleted: result.deleted, ...previous };
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

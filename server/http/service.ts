@@ -12,6 +12,11 @@ import type { Query, QueryResult } from "../../storage/queries.ts";
  * (server/errors.ts) and say honestly whether the operation may have been applied.
  */
 export interface KeyValueService {
+  /**
+   * Resolves as soon as this node knows the cluster map, so that `shards` and `shardOf` can answer: at once, except right after a start. At
+   * the request's deadline it resolves all the same.
+   */
+  started(context: RequestContext): Promise<void>;
   /** Runs one command on the shard of `routingKey`. Exactly once, whatever is retried inside. */
   execute(
     routingKey: Uint8Array,
@@ -35,6 +40,7 @@ export interface KeyValueService {
   ): Promise<Served<QueryResult>>;
   /** All data shards of the present cluster map, ascending. */
   shards(): readonly ShardId[];
+  /** Throws `starting` while the map is not known. */
   shardOf(routingKey: Uint8Array): ShardId;
   /** Changes applied on this node's replicas, or through a peer for shards that it does not host. */
   watch(request: WatchRequest): WatchStream;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { ServiceError } from "../../server/errors.ts";
 import { startServer, type TestServer } from "./support.ts";
 
 type Result = Readonly<Record<string, unknown>>;
@@ -87,6 +88,58 @@ describe("several keys in one request", () => {
     server.service.queryShard = query;
     assert.equal(results[0]?.["status"], 500);
     assert.ok(results.some(({ status }) => status === 200 || status === 404));
+  });
+
+  test("a batch that is refused as a whole has written nothing", async () => {
+    const operations = [
+      { op: "put", key: "whole", value: "1" },
+      { op: "get", key: "whole" },
+    ];
+    const session = { "flotilla-session": "!" };
+    const malformed = await post("/v1/batch?consistency=session", { operations }, session);
+    assert.equal(malformed.statusCode, 400);
+    const shardOf = server.service.shardOf.bind(server.service);
+    server.service.shardOf = () => {
+      throw new ServiceError("starting", "there is no map yet");
+    };
+    const refused = await post("/v1/batch", { operations });
+    server.service.shardOf = shardOf;
+    assert.equal(refused.statusCode, 503);
+    assert.equal(refused.json<Result>()["applied"], "no");
+    assert.equal((await server.request({ url: "/v1/kv/whole" })).statusCode, 404);
+  });
+
+  test("batches and transactions wait for a node that has just been started", async () => {
+    const { shardOf, started } = server.service;
+    let hasMap = false;
+    let mapComes = (): void => {};
+    const map = new Promise<void>((resolve) => (mapComes = resolve));
+    server.service.shardOf = (key) => {
+      if (!hasMap) {
+        throw new ServiceError("starting", "there is no map yet");
+      }
+      return shardOf.call(server.service, key);
+    };
+    let waiting = 0;
+    server.service.started = () => {
+      waiting += 1;
+      return map;
+    };
+    const operations = [
+      { op: "put", key: "late", value: "1" },
+      { op: "get", key: "a" },
+    ];
+    const batched = post("/v1/batch", { operations });
+    const asked = txn({ success: [{ op: "put", key: "{x}late", value: "1" }] });
+    while (waiting < 2) {
+      await new Promise(setImmediate);
+    }
+    hasMap = true;
+    mapComes();
+    assert.equal((await batched).statusCode, 200);
+    assert.equal((await asked)["succeeded"], true);
+    server.service.shardOf = shardOf;
+    server.service.started = started;
   });
 
   test("a value too large for a key is too large for a batch", async () => {

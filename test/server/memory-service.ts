@@ -102,6 +102,10 @@ export class MemoryService implements KeyValueService {
     return service;
   }
 
+  started(): Promise<void> {
+    return Promise.resolve();
+  }
+
   async execute(
     routingKey: Uint8Array,
     command: Command,
