@@ -197,7 +197,7 @@ function stepAppendEntriesResponse(
     resumeAfterSnapshot(core, progress);
     return;
   }
-  progress.isRecentlyActive = true;
+  progress.hasAnswered = true;
   progress.isQuarantined = false;
   if (result.type === "rejected") {
     const agreement = log.findAgreement(result.hintIndex, result.hintTerm);
@@ -224,7 +224,7 @@ function stepHeartbeatResponse(core: Core, leader: Leader, message: HeartbeatRes
   if (progress === undefined || message.round > leader.reads.latest) {
     return;
   }
-  progress.isRecentlyActive = true;
+  progress.hasAnswered = true;
   progress.isQuarantined = false;
   resumeAfterSnapshot(core, progress);
   progress.isPaused = false;
@@ -268,10 +268,10 @@ function stepReadIndex(core: Core, leader: Leader, message: ReadIndex): void {
 function hasActiveQuorum(core: Core, leader: Leader): boolean {
   const result = quorumVote(
     core.configuration,
-    (voter) => voter === core.id || leader.progress.get(voter)?.isRecentlyActive === true,
+    (voter) => voter === core.id || leader.progress.get(voter)?.hasAnswered === true,
   );
   for (const progress of leader.progress.values()) {
-    progress.isRecentlyActive = false;
+    progress.checked();
   }
   return result === "won";
 }

@@ -20,7 +20,8 @@ export class Progress {
   /** In `probe`: a message is under way, wait. */
   isPaused = false;
   /** It answered since the last check-quorum. */
-  isRecentlyActive: boolean;
+  hasAnswered: boolean;
+  #hadAnswered = false;
   /** It said that it lost its log, and nothing since. */
   isQuarantined = false;
   /** Something may be lost: send an AppendEntries even without entries, so that the answer tells. */
@@ -37,8 +38,19 @@ export class Progress {
 
   constructor(nextIndex: LogIndex, isRecentlyActive: boolean, options: WindowOptions) {
     this.nextIndex = nextIndex;
-    this.isRecentlyActive = isRecentlyActive;
+    this.hasAnswered = isRecentlyActive;
     this.#window = new Window(options);
+  }
+
+  /** It answered since the last check-quorum but one: right after a check nobody has answered yet, and nothing follows from that. */
+  get isRecentlyActive(): boolean {
+    return this.hasAnswered || this.#hadAnswered;
+  }
+
+  /** A check-quorum has counted its answers. */
+  checked(): void {
+    this.#hadAnswered = this.hasAnswered;
+    this.hasAnswered = false;
   }
 
   get isWindowFull(): boolean {
@@ -63,7 +75,8 @@ export class Progress {
   /** The member lost its log: nothing that it acknowledged counts any more. */
   becomeQuarantined(): void {
     this.isQuarantined = true;
-    this.isRecentlyActive = false;
+    this.hasAnswered = false;
+    this.#hadAnswered = false;
     this.matchIndex = LogIndex(0);
     if (this.state !== "snapshot") {
       this.becomeProbe();

@@ -29,7 +29,7 @@ export interface ProgressStatus {
   readonly matchIndex: LogIndex;
   readonly nextIndex: LogIndex;
   readonly isLearner: boolean;
-  /** Whether it answered since the last check-quorum. */
+  /** Whether it answered since the last check-quorum but one. */
   readonly isRecentlyActive: boolean;
   /** It told us that it lost its log: it must be demoted before it can take part again. */
   readonly isQuarantined: boolean;
