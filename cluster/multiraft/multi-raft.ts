@@ -143,6 +143,10 @@ export class MultiRaft {
       const replica = this.#replicas.get(shard);
       if (replica !== undefined) {
         this.#prefer(replica);
+        if (replica.raft.isLeader) {
+          // It may sleep, and there may be something to arrange now.
+          replica.raft.wake();
+        }
         this.#wake(replica);
       }
     }
@@ -380,6 +384,10 @@ export class MultiRaft {
   }
 
   #pumped(replica: Replica): void {
+    if (!replica.raft.isQuiesced) {
+      // Also when the group woke by itself, because something fell due: whoever is awake needs ticks.
+      this.#housekeeping.wake(replica);
+    }
     this.#options.events.onProgress?.(replica.shard);
     const { leader, term } = replica.raft;
     const known = this.#leaders.get(replica.shard);

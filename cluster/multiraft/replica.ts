@@ -88,6 +88,11 @@ export class Replica {
       retainedBytes: options.retainedBytes,
       retainedEntries: options.limits.retainedEntries,
     });
+    for (const entry of recovered.entries) {
+      if (entry.index <= recovered.appliedIndex) {
+        this.#retention.applied(entry);
+      }
+    }
     this.#unstagedBytesMax = options.limits.unstagedBytesMax;
     this.#configuration = recovered.configuration;
     this.#durableApplied = recovered.appliedIndex;

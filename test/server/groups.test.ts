@@ -278,3 +278,67 @@ async function* snapshotBeyond(
   }
   await reader.close();
 }
+
+test("a sleeping group goes on to what a new map wants", async () => {
+  const lone = await LoneGroups.open(shard, votersOf(n1));
+  const { multiRaft } = lone.groups;
+  multiRaft.setDesired(back, 1);
+  await lone.tick(100);
+  const raft = multiRaft.replica(shard)?.raft;
+  assert.equal(raft?.isQuiesced, true);
+  multiRaft.setDesired(new Map([[shard, { voters: [n1, n2], learners: [] }]]), 2);
+  await lone.tick(2 * look);
+  assert.deepEqual(raft.configuration.learners, [n2]);
+});
+
+test("a group does not fall asleep on a learner that has caught up, whenever that is", async () => {
+  const learning = { ...votersOf(n1, n2), learners: [n3] };
+  const wanted = new Map([[shard, { voters: [n1, n2, n3], learners: [] }]]);
+  for (let phase = 0; phase < 2 * look; phase++) {
+    const lone = await LoneGroups.open(shard, learning);
+    const { multiRaft } = lone.groups;
+    multiRaft.setDesired(wanted, 1);
+    await lone.lead(shard);
+    await lone.answer([n2], 3 * look + phase);
+    await lone.answer([n2, n3], 15 * look);
+    assert.deepEqual(multiRaft.replica(shard)?.raft.configuration.voters, [n1, n2, n3]);
+  }
+});
+
+test("a leader that wakes because something falls due keeps time again", async () => {
+  const lone = await LoneGroups.open(shard, votersOf(n1, n2));
+  const { multiRaft } = lone.groups;
+  await lone.lead(shard);
+  await lone.answer([n2], 12 * look);
+  const replica = multiRaft.replica(shard);
+  assert.equal(replica?.raft.isQuiesced, true);
+  const due = [encodeCommandEnvelope(plain({ type: "ttl_checkpoint", remaining: [] }))];
+  replica.machine.dueCommands = () => due.splice(0);
+  await lone.tick(1);
+  // What it sent is lost; its next heartbeats find that out.
+  lone.sent.splice(0);
+  await lone.answer([n2], look);
+  assert.equal(replica.raft.commitIndex, replica.raft.lastIndex);
+});
+
+test("the log does not grow with restarts", async () => {
+  const database = new MemoryDatabase();
+  await LoneGroups.open(shard, votersOf(n1), database);
+  for (let starts = 1; starts <= 10; starts++) {
+    const lone = await LoneGroups.reopen(database, { logRetainedEntries: 8 });
+    const { multiRaft } = lone.groups;
+    await lone.tick(3 * look);
+    const command = encodeCommandEnvelope(plain(make.put("k", "v")));
+    for (let commands = 0; commands < 6; commands++) {
+      assert.equal(
+        multiRaft.propose(shard, command, () => {}),
+        null,
+      );
+      await lone.tick(1);
+    }
+    await lone.tick(2);
+    const { lastIndex = 0, compactedIndex = 0 } = multiRaft.replica(shard)?.raft ?? {};
+    assert.ok(lastIndex - compactedIndex <= 3 * 8, `${compactedIndex} to ${lastIndex}`);
+    await multiRaft.stop();
+  }
+});

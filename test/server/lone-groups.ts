@@ -9,7 +9,7 @@ import {
   type ShardId,
   Term,
 } from "../../cluster/types.ts";
-import { defaultConfig } from "../../server/config.ts";
+import { type Config, defaultConfig } from "../../server/config.ts";
 import { Groups } from "../../server/groups.ts";
 import { WatchHub } from "../../server/watch-hub.ts";
 import type { Database } from "../../storage/database.ts";
@@ -44,9 +44,9 @@ export class LoneGroups {
   readonly snapshots: { readonly operation: string; readonly bytes: number | null }[] = [];
   #turns: (() => void)[] = [];
 
-  private constructor(database: Database) {
+  private constructor(database: Database, changes: Partial<Config>) {
     this.groups = new Groups({
-      config: defaultConfig({ nodeId: n1 }),
+      config: defaultConfig({ nodeId: n1, ...changes }),
       database,
       witness: null,
       transport: this.#transport(),
@@ -84,7 +84,12 @@ export class LoneGroups {
     batch.createShard(shard, configuration, false);
     batch.setHardState(shard, { term: Term(1), vote: null, commit: LogIndex(0) });
     await batch.write();
-    const lone = new LoneGroups(database);
+    return LoneGroups.reopen(database);
+  }
+
+  /** A node whose store is as another has left it. */
+  static async reopen(database: Database, changes: Partial<Config> = {}): Promise<LoneGroups> {
+    const lone = new LoneGroups(database, changes);
     await lone.groups.multiRaft.start();
     lone.groups.multiRaft.setPeers([n1, n2, n3]);
     return lone;
@@ -95,6 +100,33 @@ export class LoneGroups {
     for (let ticks = 0; ticks < count; ticks++) {
       this.groups.multiRaft.tick(1);
       await this.settle();
+    }
+  }
+
+  /** Lets this many ticks pass in which these peers are heard, and answer what the replicas of this node ask of them. */
+  async answer(peers: readonly NodeId[], count: number): Promise<void> {
+    for (let ticks = 0; ticks < count; ticks++) {
+      await this.tick(1);
+      peers.forEach((peer) => this.groups.multiRaft.onFrame(peer, emptyFrame));
+      for (let sent = this.sent.splice(0); sent.length > 0; sent = this.sent.splice(0)) {
+        for (const { to, frame } of sent) {
+          frame.messages
+            .filter(() => peers.includes(to))
+            .forEach(({ shard, message }) => this.#answer(shard, message));
+        }
+        await this.settle();
+      }
+    }
+  }
+
+  #answer(shard: ShardId, { type, from, to, ...message }: Message): void {
+    const back = { from: to, to: from, term: message.term };
+    if (type === "AppendEntries" && "entries" in message) {
+      const matchIndex = LogIndex(message.prevIndex + message.entries.length);
+      const result = { type: "accepted", matchIndex } as const;
+      this.hear(shard, { type: "AppendEntriesResponse", ...back, result });
+    } else if (type === "Heartbeat" && "round" in message) {
+      this.hear(shard, { type: "HeartbeatResponse", ...back, round: message.round });
     }
   }
 
