@@ -28,6 +28,8 @@ export const chunkBytesMax = 256 * 1024;
 const pollWaitMs = 10_000;
 /** More than an answer takes on its way. */
 const pollGraceMs = 5000;
+/** How a stream that has told everything asks for more. */
+const tail = { hurries: false };
 /** Pauses (of 100 ms) for which members that cannot be asked are waited for, before the history counts as gone. */
 const patiencePauses = 10;
 
@@ -82,7 +84,7 @@ export class ShardFeed {
     while (!this.#isClosed) {
       const source = access.source(this.shard);
       if (source === null) {
-        const answer = await this.#askAnyone(null);
+        const answer = await this.#askAnyone(null, 0);
         if (answer?.type === "changes") {
           this.seek(answer.chunk.position);
           return;
@@ -95,8 +97,11 @@ export class ShardFeed {
     }
   }
 
-  /** The next changes, one at least; null when there are none for now; `gone` when nobody knows them any more. */
-  take(): ChangeChunk | "gone" | null {
+  /**
+   * The next changes, one at least; null when there are none for now; `gone` when nobody knows them any more. `hurries`: who asks waits for
+   * what has happened already, so another node is not asked to wait for something new, and a chunk may be empty but for its position.
+   */
+  take({ hurries }: { readonly hurries: boolean } = tail): ChangeChunk | "gone" | null {
     if (this.#current !== null) {
       return null;
     }
@@ -111,11 +116,11 @@ export class ShardFeed {
     if (fetched !== null) {
       this.#fetched = null;
       this.#position = fetched.position;
-      if (fetched.changes.length > 0) {
+      if (fetched.changes.length > 0 || hurries) {
         return fetched;
       }
     }
-    this.#inBackground(() => this.#fetch());
+    this.#inBackground(() => this.#fetch(hurries ? 0 : pollWaitMs));
     return null;
   }
 
@@ -208,7 +213,7 @@ export class ShardFeed {
   }
 
   /** Asks one member after the other for the changes that follow; only when all have said that theirs are gone, they are. */
-  async #fetch(): Promise<void> {
+  async #fetch(waitMs: number): Promise<void> {
     const { access } = this.#options;
     const after = this.#position;
     const gone = new Set<NodeId>();
@@ -223,7 +228,7 @@ export class ShardFeed {
         this.#isGone = this.#position === after;
         return;
       }
-      const answer = await this.#askAnyone(after, unasked);
+      const answer = await this.#askAnyone(after, waitMs, unasked);
       if (answer?.type === "changes") {
         this.#fetched = this.#position === after ? answer.chunk : null;
         return;
@@ -247,6 +252,7 @@ export class ShardFeed {
   /** Null when nobody could be asked, or whoever was asked could not serve it. */
   async #askAnyone(
     after: WatchPosition | null,
+    waitMs: number,
     members = this.#options.access.members(this.shard),
   ): Promise<(WatchAnswer & { readonly from: NodeId }) | null> {
     const { access, wanted, shard } = this.#options;
@@ -255,8 +261,8 @@ export class ShardFeed {
     if (to === undefined) {
       return null;
     }
-    const poll = encodePoll({ ...wanted, after, bytesMax: chunkBytesMax, waitMs: pollWaitMs });
-    const answer = await access.ask(to, shard, poll, pollWaitMs + pollGraceMs);
+    const poll = encodePoll({ ...wanted, after, bytesMax: chunkBytesMax, waitMs });
+    const answer = await access.ask(to, shard, poll, waitMs + pollGraceMs);
     const decoded = answer === null ? null : decodedOrNull(answer);
     if (decoded === null) {
       this.#turn += 1;

@@ -267,7 +267,7 @@ export class MergedStream implements ChangeSink, WatchStream {
     end: Uint8Array,
   ): AsyncGenerator<WatchItem> {
     while (this.#interruption === null && feed.position.index < index) {
-      const chunk = feed.take();
+      const chunk = feed.take({ hurries: true });
       if (chunk === "gone") {
         this.#interrupt("reset");
         return;

@@ -17,7 +17,7 @@ import { MemoryDatabase } from "../../storage/memory-database.ts";
 import type { ScanQuery } from "../../storage/queries.ts";
 import { stateLimits } from "../../storage/state-limits.ts";
 
-const waitMsMax = 50;
+const usualWaitMsMax = 50;
 const term = Term(1);
 const configuration: Configuration = {
   voters: [NodeId("n1")],
@@ -41,6 +41,8 @@ export interface WatchNodesOptions {
   readonly historyEventsMax?: number;
   readonly bufferBytes?: number;
   readonly progressMs?: number;
+  /** What is longer than this takes this long. */
+  readonly waitMsMax?: number;
 }
 
 /** Some nodes with the real watch service and real state machines, and a log per shard instead of Raft: what is in it is committed. */
@@ -289,7 +291,11 @@ export class WatchNode implements WatchAccess {
   }
 
   #newService(): WatchService {
-    const { bufferBytes = 1024 * 1024, progressMs = 10_000 } = this.#all.options;
+    const {
+      bufferBytes = 1024 * 1024,
+      progressMs = 10_000,
+      waitMsMax = usualWaitMsMax,
+    } = this.#all.options;
     const { hub } = this;
     // A node that waits for another's answer learns how far that one is only when the wait is over.
     const timers: Timers = {

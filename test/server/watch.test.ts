@@ -107,6 +107,29 @@ describe("A watch", () => {
     assert.deepEqual(await reader.take(3), ["put b=1", "synced", "put a=3"]);
   });
 
+  test(
+    "tells a state of many pages from another node without waiting for something new",
+    {
+      timeout: 8000,
+    },
+    async (t) => {
+      const all = await nodes(t, { nodes: 2, holders: () => [1], waitMsMax: 1e9 });
+      for (let i = 0; i < 2500; i++) {
+        all.commit(shard, [make.put(`k${i}`, "v")]);
+      }
+      all.applyAll();
+      const reader = new Reader(all.node(0), { prefix: bytes("k"), initial: true });
+      for (let told = 0; told < 2500; told++) {
+        if (told % 500 === 0) {
+          all.write(make.put("other", String(told)));
+        }
+        assert.match((await reader.take(1)).join(), /^put k/);
+      }
+      assert.deepEqual(await reader.take(1), ["synced"]);
+      reader.abort.abort();
+    },
+  );
+
   test("tells a state of many pages that was true at one index, whatever changes meanwhile", async (t) => {
     const all = await nodes(t);
     const name = (at: number): string => `k${String(at).padStart(4, "0")}`;
