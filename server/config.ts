@@ -167,7 +167,7 @@ const table = {
   }),
   batchBytesMax: bytes({
     section: limits,
-    help: "Largest JSON body of a batch or transaction",
+    help: "Largest JSON body of a batch or transaction, and bytes of values in the answer to a batch",
     default: "4MiB",
     min: "1KiB",
     max: "8MiB",

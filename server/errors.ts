@@ -26,7 +26,7 @@ export const errorDefinitions = {
   request_timeout: refusal(408, "The request did not arrive in time", "retryable"),
   precondition_failed: refusal(412, "The key is not in the state that the request asked for"),
   lock_lost: refusal(412, "The lock is not held under this token any more"),
-  value_too_large: refusal(413, "The value is larger than this node accepts"),
+  value_too_large: refusal(413, "The value is larger than this node accepts or an answer holds"),
   body_too_large: refusal(413, "The body is larger than this node accepts"),
   key_too_long: refusal(414, "The key is longer than this node accepts"),
   unsupported_media_type: refusal(415, "The body's content type does not fit the route"),

@@ -3,7 +3,15 @@ import type { LockView } from "./commands.ts";
 import { decodeStoredRecord, type KeyTable, type StoredRecord } from "./key-table.ts";
 import { successor } from "./keys.ts";
 import { decodeStoredLock, lockView, type LockTable } from "./locks.ts";
-import type { AsOf, LiveRecord, Query, QueryResult, ScanItem, ScanQuery } from "./queries.ts";
+import type {
+  AsOf,
+  GetManyQuery,
+  LiveRecord,
+  Query,
+  QueryResult,
+  ScanItem,
+  ScanQuery,
+} from "./queries.ts";
 import type { StateRow } from "./state-scan.ts";
 import { stateTable } from "./state-tables.ts";
 import type { StateStore } from "./state-store.ts";
@@ -37,11 +45,7 @@ export class KeyQueries {
       case "get":
         return { type: "get", record: this.get(query.key), ...this.#asOf() };
       case "get_many":
-        return {
-          type: "get_many",
-          records: query.keys.map((key) => this.get(key)),
-          ...this.#asOf(),
-        };
+        return this.#getMany(query);
       case "scan":
         return this.#scan(query);
       case "lock":
@@ -51,6 +55,20 @@ export class KeyQueries {
       default:
         return unreachable(query);
     }
+  }
+
+  #getMany({ keys, bytesMax }: GetManyQuery): QueryResult {
+    const records: (LiveRecord | null)[] = [];
+    let bytes = 0;
+    for (const key of keys) {
+      const record = this.get(key);
+      bytes += record?.value.length ?? 0;
+      if (bytes > bytesMax) {
+        break;
+      }
+      records.push(record);
+    }
+    return { type: "get_many", records, ...this.#asOf() };
   }
 
   async #scan(query: ScanQuery): Promise<QueryResult> {

@@ -4,10 +4,17 @@ import type { KeyRecord, LockView } from "./commands.ts";
 /** A read of one shard. Binary form: storage/query-codec.ts. */
 export type Query =
   | { readonly type: "get"; readonly key: Uint8Array }
-  | { readonly type: "get_many"; readonly keys: readonly Uint8Array[] }
+  | GetManyQuery
   | ScanQuery
   | { readonly type: "lock"; readonly lock: Uint8Array }
   | { readonly type: "locks"; readonly prefix: Uint8Array; readonly limit: number };
+
+/** Several keys at one moment, in their order, up to the first whose value would make it more than `bytesMax` bytes of values: that is perhaps none. */
+export interface GetManyQuery {
+  readonly type: "get_many";
+  readonly keys: readonly Uint8Array[];
+  readonly bytesMax: number;
+}
 
 /** Keys in `[start, end)` in byte order; `end` null: to the last. Stops at `limit` keys or `bytesMax` bytes of keys and values, but gives at least one. */
 export interface ScanQuery {
@@ -42,7 +49,7 @@ export interface AsOf {
 export type QueryResult = AsOf &
   (
     | { readonly type: "get"; readonly record: LiveRecord | null }
-    /** In the order of the asked keys. */
+    /** Of the asked keys in their order; fewer when `bytesMax` was reached. */
     | { readonly type: "get_many"; readonly records: readonly (LiveRecord | null)[] }
     | {
         readonly type: "scan";

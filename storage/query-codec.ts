@@ -33,10 +33,11 @@ const version = 1;
 
 const code = {
   get: 1,
-  get_many: 2,
+  // 2 was get_many without a bound.
   scan: 3,
   lock: 4,
   locks: 5,
+  get_many: 6,
 } as const satisfies Record<Query["type"], number>;
 
 /** A read on its way to the replica that serves it: what `decodeQuery` reads. */
@@ -66,7 +67,8 @@ function writeQuery(writer: ByteWriter, query: Query): void {
     case "get":
       return writer.bytes(query.key);
     case "get_many":
-      return writeList(writer, query.keys, writeBytes);
+      writeList(writer, query.keys, writeBytes);
+      return writer.varuint(query.bytesMax);
     case "scan":
       writer.bytes(query.start);
       writeOptional(writer, query.end, writeBytes);
@@ -90,7 +92,11 @@ function readQuery(reader: ByteReader): Query {
     case code.get:
       return { type: "get", key: reader.bytes() };
     case code.get_many:
-      return { type: "get_many", keys: readList(reader, 1, readBytes) };
+      return {
+        type: "get_many",
+        keys: readList(reader, 1, readBytes),
+        bytesMax: reader.varuint(),
+      };
     case code.scan:
       return {
         type: "scan",

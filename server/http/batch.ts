@@ -2,6 +2,7 @@ import type { FastifyRequest } from "fastify";
 import { InvariantViolation } from "../../cluster/assert.ts";
 import type { ShardId } from "../../cluster/types.ts";
 import type { IdempotencyKey } from "../../storage/commands.ts";
+import type { LiveRecord } from "../../storage/queries.ts";
 import { problemOf, ServiceError } from "../errors.ts";
 import { jsonKey, jsonLiveRecord, jsonWrite } from "./json-values.ts";
 import type { Operation } from "./operations.ts";
@@ -22,13 +23,24 @@ interface Asked {
   readonly key: Uint8Array;
 }
 
-/** Runs independent operations: reads one query per shard, writes each for itself, all at once. */
+/** What a get found; an error when it found nothing. */
+interface Found extends Asked {
+  readonly found: LiveRecord | ServiceError;
+}
+
+/**
+ * Runs independent operations: reads one query per shard, writes each for itself, all at once. The answer has room for as many bytes of
+ * values as a batch's body may have: what one batch can write, one batch can read. A write is always told of; a previous value is left out
+ * when it does not fit, and so is the value of a get.
+ */
 export class BatchRunner {
   readonly #kit: RouteKit;
   readonly #request: FastifyRequest;
   readonly #timeoutMs: number | null;
   readonly #consistency: Consistency;
   readonly #idempotency: IdempotencyKey | null;
+  /** Bytes of values that the answer still takes. */
+  #room: number;
 
   /** Throws what is wrong with the request as a whole. */
   constructor(
@@ -42,19 +54,25 @@ export class BatchRunner {
     this.#timeoutMs = query.timeout;
     this.#consistency = consistencyOf(query.consistency, request.headers);
     this.#idempotency = idempotency;
+    this.#room = kit.config.batchBytesMax;
   }
 
-  /** A result with a status for each operation, in their order. What it throws, it throws before anything is begun. */
+  /** A result with a status for each operation, in their order. To be run once. What it throws, it throws before anything is begun. */
   async run(batch: readonly Operation[]): Promise<readonly object[]> {
     const results: object[] = batch.map(() => ({}));
-    const reads = this.#readsByShard(batch);
-    const work = [...reads].map(([shard, asked]) => this.#read(shard, asked, results));
-    batch.forEach((operation, at) => {
+    const shards = [...this.#readsByShard(batch)];
+    const reading = Promise.all(shards.map(([shard, asked]) => this.#read(shard, asked)));
+    const writing = batch.map(async (operation, at) => {
       if (operation.type !== "get") {
-        work.push(this.#write(operation, at, results));
+        results[at] = await this.#write(operation, at);
       }
     });
-    await Promise.all(work);
+    await Promise.all(writing);
+    // Who reads can read again; what was there before a write cannot be had any more, so it has taken its room first.
+    const found = (await reading).flat().sort((a, b) => a.at - b.at);
+    for (const each of found) {
+      results[each.at] = this.#readResult(each);
+    }
     return results;
   }
 
@@ -71,7 +89,7 @@ export class BatchRunner {
     return reads;
   }
 
-  async #write(operation: Exclude<Operation, { type: "get" }>, at: number, results: object[]) {
+  async #write(operation: Exclude<Operation, { type: "get" }>, at: number): Promise<object> {
     const { service } = this.#kit;
     const key = this.#idempotency;
     try {
@@ -82,43 +100,72 @@ export class BatchRunner {
         key === null ? null : { key: `${key.key}/${at}`, fingerprint: key.fingerprint },
       );
       const result = expectResult(served, operation.type);
-      const { revision } = result;
+      const { revision, previous } = result;
       const status = result.type === "put" && result.created ? 201 : 200;
-      results[at] = {
+      const fits = previous === null || this.#takes(previous.value.length);
+      return {
         status,
         ...jsonKey(operation.key),
         revision: String(revision),
-        ...jsonWrite(result, operation.wantPrevious),
+        ...jsonWrite(result, operation.wantPrevious && fits),
+        ...(fits ? {} : { previous_omitted: true }),
       };
     } catch (error) {
-      results[at] = this.#failure(error, operation.key);
+      return this.#failure(error, operation.key);
     }
   }
 
-  async #read(shard: ShardId, asked: readonly Asked[], results: object[]): Promise<void> {
+  async #read(shard: ShardId, asked: readonly Asked[]): Promise<readonly Found[]> {
     try {
       const { value } = await this.#kit.service.queryShard(
         shard,
-        { type: "get_many", keys: asked.map(({ key }) => key) },
+        { type: "get_many", keys: asked.map(({ key }) => key), bytesMax: this.#room },
         this.#consistency,
         contextOf(this.#kit, this.#request, this.#timeoutMs),
       );
       if (value.type !== "get_many") {
         throw new InvariantViolation(`get_many was answered with ${value.type}`);
       }
-      asked.forEach(({ at, key }, position) => {
-        const record = value.records[position] ?? null;
-        results[at] =
-          record === null
-            ? this.#failure(new ServiceError("not_found", "there is no such key", { shard }), key)
-            : { status: 200, ...jsonKey(key), ...jsonLiveRecord(record, true) };
+      return asked.map((each, position) => {
+        const record = value.records[position];
+        const found = record === undefined ? this.#noRoom() : (record ?? notFound(shard));
+        return { ...each, found };
       });
     } catch (error) {
-      asked.forEach(({ at, key }) => (results[at] = this.#failure(error, key)));
+      return asked.map((each) => ({ ...each, found: asServiceError(error) }));
     }
+  }
+
+  #readResult({ key, found }: Found): object {
+    if (found instanceof ServiceError) {
+      return this.#failure(found, key);
+    }
+    return this.#takes(found.value.length)
+      ? { status: 200, ...jsonKey(key), ...jsonLiveRecord(found, true) }
+      : this.#failure(this.#noRoom(), key);
+  }
+
+  /** Whether there is room for so many bytes of a value; then it is taken. */
+  #takes(bytes: number): boolean {
+    const fits = bytes <= this.#room;
+    this.#room -= fits ? bytes : 0;
+    return fits;
+  }
+
+  #noRoom(): ServiceError {
+    const { batchBytesMax } = this.#kit.config;
+    return new ServiceError(
+      "value_too_large",
+      `a batch is answered with up to ${batchBytesMax} bytes of values, and this one does not fit any more; read the key by itself or in another batch`,
+      { extra: { limit_bytes: batchBytesMax } },
+    );
   }
 
   #failure(error: unknown, key: Uint8Array): object {
     return { ...jsonKey(key), ...problemOf(asServiceError(error), this.#request.id) };
   }
+}
+
+function notFound(shard: ShardId): ServiceError {
+  return new ServiceError("not_found", "there is no such key", { shard });
 }

@@ -19,7 +19,8 @@ const changed = {
 export function batchDocs(form: Form): RouteDocs {
   return {
     summary: "Many independent operations",
-    description: "Not atomic, in no order; each has a status of its own.",
+    description:
+      "Not atomic, in no order; each has a status of its own. The answer has room for as many bytes of values as the body may have (--batch-bytes-max): a get that does not fit has the status 413, `value_too_large`, and a write is told of with `previous_omitted` in place of `previous`.",
     tags,
     query: form,
     headers: {
@@ -34,7 +35,14 @@ export function batchDocs(form: Form): RouteDocs {
         Type.Object({
           results: Type.Array(
             Type.Object(
-              { status: Type.Integer(), ...keySchema, ...changed },
+              {
+                status: Type.Integer(),
+                ...keySchema,
+                ...changed,
+                previous_omitted: Type.Optional(
+                  Type.Boolean({ description: "`previous` was asked for and did not fit." }),
+                ),
+              },
               { additionalProperties: true },
             ),
           ),

@@ -91,7 +91,7 @@ async function fullShard(): Promise<ShardHarness> {
 
 const queries: readonly Query[] = [
   { type: "get", key: bytes("a") },
-  { type: "get_many", keys: ["a", "b", "c"].map(bytes) },
+  { type: "get_many", keys: ["a", "b", "c"].map(bytes), bytesMax: 10_000 },
   {
     type: "scan",
     start: bytes(""),

@@ -63,7 +63,8 @@ class SimulatedDoor implements Door {
 
   async readPair({ first, second }: Pair): Promise<KvRecord | null> {
     const keys = [bytes(first), bytes(second)];
-    const value = await this.#query(first, { type: "get_many", keys }, "linearizable");
+    const query = { type: "get_many", keys, bytesMax: 1_000_000 } as const;
+    const value = await this.#query(first, query, "linearizable");
     const [a = null, b = null] = value.type === "get_many" ? value.records : [];
     return same(shown(a), shown(b));
   }

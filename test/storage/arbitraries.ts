@@ -260,7 +260,11 @@ export const anyOutcome: fc.Arbitrary<CommandOutcome> = fc.record({
 
 export const anyQuery: fc.Arbitrary<Query> = fc.oneof(
   fc.record({ type: fc.constant("get" as const), key: bytes }),
-  fc.record({ type: fc.constant("get_many" as const), keys: fc.array(bytes, { maxLength: 5 }) }),
+  fc.record({
+    type: fc.constant("get_many" as const),
+    keys: fc.array(bytes, { maxLength: 5 }),
+    bytesMax: counted,
+  }),
   fc.record({
     type: fc.constant("scan" as const),
     start: bytes,

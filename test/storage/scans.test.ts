@@ -160,7 +160,7 @@ it("Point reads answer in the order of the question and say as of when", async (
   const harness = await ShardHarness.create();
   harness.run(make.put("a", "1"), make.put("b", "2"));
   const keys = ["b", "missing", "a"].map(bytes);
-  const result = await harness.machine.query({ type: "get_many", keys });
+  const result = await harness.machine.query({ type: "get_many", keys, bytesMax: 2 });
   assert.ok(result.type === "get_many");
   assert.deepEqual(
     result.records.map((record) => record?.modRevision ?? null),
@@ -168,4 +168,19 @@ it("Point reads answer in the order of the question and say as of when", async (
   );
   assert.equal(result.appliedIndex, 2);
   assert.equal(result.revision, 2);
+});
+
+it("Point reads of several keys end before the first value for which there is no room", async () => {
+  const harness = await ShardHarness.create();
+  harness.run(make.put("a", "123"), make.put("b", "4567"), make.put("c", ""));
+  const read = async (names: readonly string[], bytesMax: number): Promise<number> => {
+    const keys = names.map(bytes);
+    const result = await harness.machine.query({ type: "get_many", keys, bytesMax });
+    assert.ok(result.type === "get_many");
+    return result.records.length;
+  };
+  assert.equal(await read(["a", "b", "missing", "c"], 7), 4);
+  assert.equal(await read(["a", "b", "missing", "c"], 6), 1);
+  assert.equal(await read(["c", "missing", "a"], 2), 2);
+  assert.equal(await read(["a"], 2), 0);
 });
