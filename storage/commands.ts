@@ -122,7 +122,8 @@ export type TransactionOperation =
 /**
  * All compares hold: `success` runs, else `failure`. Operations run in order and see what those before them did; all changes have one
  * revision. Conditions and fences of the operations in the branch that runs are judged before any of them: if one fails, nothing is
- * changed and its `condition_failed` or `lock_lost` is the result of the whole transaction.
+ * changed and its `condition_failed` or `lock_lost` is the result of the whole transaction. So is `value_too_large`, when the values that
+ * the branch would answer with are more than every replica allows (storage/state-limits.ts).
  */
 export interface TransactionCommand {
   readonly type: "transaction";
@@ -168,8 +169,9 @@ export interface LockReleaseCommand {
 }
 
 /**
- * Proposed by a leader whose own deadline for the key, lock holder or queue place has passed. Does nothing when the record has
- * changed its deadline since (`deadlineRevision` tells which deadline is meant).
+ * Proposed by a leader whose own deadline for the key, lock holder or queue place has passed, and for a contender that gives up its
+ * place. Does nothing when the record has changed its deadline since (`deadlineRevision` tells which deadline is meant: the revision of
+ * the outcome that began it).
  */
 export interface ExpireCommand {
   readonly type: "expire";

@@ -51,7 +51,8 @@ interface Shard {
  */
 export class MemoryService implements KeyValueService {
   /** Called before each operation; may wait or throw. */
-  intercept: (context: RequestContext) => Promise<void> | void = () => {};
+  intercept: (context: RequestContext, operation: Command | Query) => Promise<void> | void =
+    () => {};
   leader: string | null = null;
   nowMs = 0;
   readonly map: ClusterMap;
@@ -112,7 +113,7 @@ export class MemoryService implements KeyValueService {
     context: RequestContext,
     idempotency: IdempotencyKey | null,
   ): Promise<Served<CommandOutcome>> {
-    await this.intercept(context);
+    await this.intercept(context, command);
     const shard = this.shardOf(routingKey);
     const bytes = encodeCommandEnvelope({ request: null, idempotency, command });
     const [result] = this.#apply(shard, [bytes]);
@@ -135,7 +136,7 @@ export class MemoryService implements KeyValueService {
     consistency: Consistency,
     context: RequestContext,
   ): Promise<Served<QueryResult>> {
-    await this.intercept(context);
+    await this.intercept(context, query);
     const value = await this.#shard(shard).machine.query(query);
     const stalenessMs = consistency.type === "stale" ? 7 : 0;
     return { value, shard, servedBy: nodeId, stalenessMs };

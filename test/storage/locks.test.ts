@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { Revision } from "../../cluster/types.ts";
 import type { Command, CommandResult, LockView } from "../../storage/commands.ts";
 import { lockWaitersMax } from "../../storage/locks.ts";
-import { bytes, make, ShardHarness } from "./shard-harness.ts";
+import { bytes, make, plain, ShardHarness } from "./shard-harness.ts";
 
 function view(harness: ShardHarness, lock: string): LockView {
   const result = harness.machine.query({ type: "lock", lock: bytes(lock) });
@@ -159,6 +159,33 @@ describe("time to live of locks", () => {
     harness.lead(7900);
     assert.deepEqual(owners(harness, "l"), ["c"]);
     harness.lead(8000);
+    assert.deepEqual(owners(harness, "l"), [null]);
+  });
+
+  it("of a place can be ended by the revision of the ask's outcome, until it is asked for again or holds the lock", async () => {
+    const harness = await ShardHarness.create();
+    const ask = (owner: string): Revision =>
+      harness.apply([plain(make.acquire("l", owner))])[0]?.revision ?? Revision(0);
+    const giveUp = (owner: string, deadlineRevision: Revision): Command => ({
+      type: "expire",
+      kind: "lock_waiter",
+      key: bytes("l"),
+      owner,
+      deadlineRevision,
+    });
+    ask("a");
+    const first = ask("b");
+    const third = ask("c");
+    const again = ask("b");
+    harness.run(giveUp("b", first));
+    assert.deepEqual(owners(harness, "l"), ["a", "b", "c"]);
+    harness.run(giveUp("c", third));
+    assert.deepEqual(owners(harness, "l"), ["a", "b"]);
+    harness.run(release("l", "a", null), giveUp("b", again));
+    assert.deepEqual(owners(harness, "l"), ["b"]);
+    harness.lead(9900);
+    assert.deepEqual(owners(harness, "l"), ["b"]);
+    harness.lead(10_000);
     assert.deepEqual(owners(harness, "l"), [null]);
   });
 

@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import type { RequestContext } from "../../server/http/service.ts";
+import type { Command } from "../../storage/commands.ts";
+import type { Query } from "../../storage/queries.ts";
+import { startServer, type TestServer } from "./support.ts";
+
+interface Lock {
+  readonly holder: { readonly owner: string; readonly token: string } | null;
+  readonly waiters: readonly { readonly owner: string }[];
+}
+
+const livenessMs = 20_000;
+
+/** Lets what is ready run, until the condition holds. */
+async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
+  const endMs = performance.now() + livenessMs;
+  while (!(await isSo())) {
+    assert.ok(performance.now() < endMs, "it did not come to that");
+    await new Promise(setImmediate);
+  }
+}
+
+/** Holds back the operations of one request, and tells of them. */
+class Gate {
+  readonly arrived: string[] = [];
+  readonly #requestId: string;
+  readonly #open = Promise.withResolvers<void>();
+
+  constructor(requestId: string) {
+    this.#requestId = requestId;
+  }
+
+  readonly intercept = async (
+    { requestId }: RequestContext,
+    { type }: Command | Query,
+  ): Promise<void> => {
+    if (requestId === this.#requestId) {
+      this.arrived.push(type);
+      await this.#open.promise;
+    }
+  };
+
+  open(): void {
+    this.#open.resolve();
+  }
+}
+
+describe("waiting for a lock", () => {
+  let server: TestServer;
+  let url: string;
+  beforeEach(async () => {
+    server = await startServer();
+    ({ url } = await server.listen());
+  });
+  afterEach(() => server.close());
+
+  const acquire = (owner: string, query = "") =>
+    server.request({
+      method: "POST",
+      url: `/v1/locks/l${query}`,
+      headers: { "content-type": "application/json" },
+      payload: JSON.stringify({ owner, ttl: "60s" }),
+    });
+  /** Asks over a socket; what it returns loses the connection, and waits until the server knows. */
+  const acquireAndVanish = (owner: string, requestId: string) => {
+    const connection = new AbortController();
+    const closed = new Promise<void>((resolve) => {
+      server.app.fastify.server.once("request", (_request, response) =>
+        response.once("close", resolve),
+      );
+    });
+    const answer = fetch(`${url}/v1/locks/l?wait=20s`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-request-id": requestId },
+      body: JSON.stringify({ owner, ttl: "60s" }),
+      signal: connection.signal,
+    }).catch(() => null);
+    return async (): Promise<void> => {
+      connection.abort();
+      await answer;
+      await closed;
+    };
+  };
+  const look = async () => (await server.request({ url: "/v1/locks/l" })).json<Lock>();
+  const waiters = async () => (await look()).waiters.map(({ owner }) => owner);
+  const release = (owner: string) =>
+    server.request({ method: "DELETE", url: `/v1/locks/l?owner=${owner}` });
+  /** Lets a request go on that nobody waits for any more, until it has done all that it does. */
+  const finish = async (gate: Gate): Promise<void> => {
+    gate.open();
+    await until(() => server.app.admission.load.requests === 0 && gate.arrived.at(-1) !== "lock");
+    await new Promise(setImmediate);
+  };
+
+  test("a lost connection does not take the lock from who asked again and got it", async () => {
+    await acquire("holder");
+    const vanish = acquireAndVanish("w", "first");
+    await until(async () => (await waiters()).includes("w"));
+    const gate = new Gate("first");
+    server.service.intercept = gate.intercept;
+    await until(() => gate.arrived.length > 0);
+    await vanish();
+    const again = acquire("w", "?wait=20s");
+    await release("holder");
+    const held = await again;
+    assert.equal(held.statusCode, 200);
+    await finish(gate);
+    const { holder } = await look();
+    assert.equal(holder?.owner, "w");
+    assert.equal(holder.token, held.json<{ token: string }>().token);
+  });
+
+  test("a lost connection does not take the lock from who asked again while there was no leader", async () => {
+    const gate = new Gate("first");
+    server.service.intercept = gate.intercept;
+    const vanish = acquireAndVanish("w", "first");
+    await until(() => gate.arrived.length > 0);
+    await vanish();
+    const held = await acquire("w", "?wait=20s");
+    assert.equal(held.statusCode, 200);
+    await finish(gate);
+    const { holder } = await look();
+    assert.equal(holder?.owner, "w");
+    assert.equal(holder.token, held.json<{ token: string }>().token);
+  });
+
+  test("a lost connection does not take the place from who asked again", async () => {
+    await acquire("holder");
+    const vanish = acquireAndVanish("w", "first");
+    await until(async () => (await waiters()).includes("w"));
+    const gate = new Gate("first");
+    server.service.intercept = gate.intercept;
+    await until(() => gate.arrived.length > 0);
+    await acquire("later", "?wait=0s");
+    const again = acquire("w", "?wait=1ms");
+    await vanish();
+    assert.equal((await again).statusCode, 423);
+    await finish(gate);
+    assert.deepEqual(await waiters(), ["w", "later"]);
+  });
+
+  test("who vanishes before the answer leaves no place behind", async () => {
+    await acquire("holder");
+    const gate = new Gate("first");
+    server.service.intercept = gate.intercept;
+    const vanish = acquireAndVanish("w", "first");
+    await until(() => gate.arrived.length > 0);
+    await vanish();
+    await finish(gate);
+    assert.deepEqual(await waiters(), []);
+  });
+});
