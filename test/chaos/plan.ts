@@ -35,7 +35,12 @@ export interface Plan {
   readonly usesSmallDisks: boolean;
   readonly clients: ClientScenario;
   readonly watchers: number;
+  /** Written before the clients begin. */
+  readonly ballastWrites: number;
 }
+
+/** From this many seconds on a run is a soak: it begins with full caches, and its processes must not grow. */
+export const soakSecondsMin = 600;
 
 /** Parts of a run without faults. Longer at the start: fresh processes compile what they run, and are slow until they have. */
 export const calmShares = { before: 0.2, after: 0.1 };
@@ -64,6 +69,7 @@ export function drawPlan(seed: number, kinds: readonly FaultKind[], seconds: num
       usesLeases: random.chance(0.5),
     },
     watchers: random.between(3, 6),
+    ballastWrites: seconds >= soakSecondsMin ? 150_000 : 0,
   };
 }
 

@@ -81,7 +81,9 @@ export function writeRecord(file: string, record: RunRecord): void {
   const { plan, figures, ...lists } = record;
   const lines = [JSON.stringify({ plan, figures })];
   for (const [of, list] of Object.entries(lists)) {
-    lines.push(...list.map((item) => JSON.stringify({ of, ...item })));
+    for (const item of list) {
+      lines.push(JSON.stringify({ of, ...item }));
+    }
   }
   writeFileSync(file, `${lines.join("\n")}\n`);
 }

@@ -6,6 +6,7 @@ import { Prng } from "../sim/prng.ts";
 import { Client, pairOf } from "../workload/client.ts";
 import type { Door } from "../workload/door.ts";
 import { History } from "../workload/history.ts";
+import { writeBallast } from "./ballast.ts";
 import { drawFault } from "./faults.ts";
 import { HttpDoors, realTime } from "./http-doors.ts";
 import { Observer } from "./observer.ts";
@@ -109,6 +110,7 @@ export class ChaosRun {
     const { seconds } = this.#plan;
     const calmMs = calmShares.before * seconds * 1000;
     const lastMs = calmShares.after * seconds * 1000;
+    await writeBallast(this.#trial.urls, this.#plan.ballastWrites);
     const tags = await findTags(this.#trial.urls, this.#plan.shards);
     await Promise.all(this.#watchers.map((watcher) => watcher.begun));
     this.#observer.start();

@@ -9,6 +9,7 @@ import {
   checkWatchStreams,
 } from "../checkers/watch-streams.ts";
 import { pairOf } from "../workload/client.ts";
+import { soakSecondsMin } from "./plan.ts";
 import type { RunRecord } from "./record.ts";
 
 /** What a run has shown. */
@@ -26,8 +27,6 @@ const calmRateMin = 100;
 const unknownShareMax = 0.2;
 const runnerStallMsMax = 2000;
 
-/** A process that has not worked for some minutes is still filling its caches. */
-const soakSecondsMin = 600;
 const growthMax = 1.2;
 
 /** A history of one key may be long, and a run has few: better slow than undecided. */
