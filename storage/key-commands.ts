@@ -27,6 +27,7 @@ export interface KeyCommandsOptions {
   readonly nextRevision: () => Revision;
   /** The shard's revision as it is. */
   readonly revision: () => Revision;
+  readonly transactionAnswerBytesMax: number;
 }
 
 /** What each command does to user keys. A command that changes nothing takes no revision. */
@@ -35,12 +36,14 @@ export class KeyCommands {
   readonly #locks: LockTable;
   readonly #nextRevision: () => Revision;
   readonly #revision: () => Revision;
+  readonly #transactionAnswerBytesMax: number;
 
   constructor(options: KeyCommandsOptions) {
     this.#keys = options.keys;
     this.#locks = options.locks;
     this.#nextRevision = options.nextRevision;
     this.#revision = options.revision;
+    this.#transactionAnswerBytesMax = options.transactionAnswerBytesMax;
   }
 
   put(command: PutCommand): CommandResult {
@@ -131,6 +134,9 @@ export class KeyCommands {
         return refusal;
       }
     }
+    if (!this.#answerFits(operations)) {
+      return { type: "value_too_large", bytesMax: this.#transactionAnswerBytesMax };
+    }
     const changes = new SharedRevision(this.#nextRevision);
     const results = operations.map((operation) => this.#operate(operation, changes));
     const revision = changes.taken ?? this.#revision();
@@ -184,6 +190,26 @@ export class KeyCommands {
       return null;
     }
     return this.#refusal(operation, this.#keys.find(operation.key).record);
+  }
+
+  /** Looks before anything is changed, and yet sees each value as the operations before it will have left it. */
+  #answerFits(operations: readonly TransactionOperation[]): boolean {
+    const written = new Map<string, number>();
+    let bytes = 0;
+    for (const operation of operations) {
+      const { key } = operation;
+      const name = Buffer.from(key).toString("latin1");
+      if (operation.type === "get" || operation.wantPrevious) {
+        bytes += written.get(name) ?? this.#keys.find(key).record?.value.length ?? 0;
+        if (bytes > this.#transactionAnswerBytesMax) {
+          return false;
+        }
+      }
+      if (operation.type !== "get") {
+        written.set(name, operation.type === "put" ? operation.value.length : 0);
+      }
+    }
+    return true;
   }
 
   #operate(operation: TransactionOperation, changes: SharedRevision): TransactionOperationResult {

@@ -92,7 +92,14 @@ export class KvStateMachine implements StateMachine {
     this.#deadlines = deadlines;
     this.#keys = keys;
     this.#locks = locks;
-    this.#keyCommands = new KeyCommands({ keys, locks, nextRevision, revision });
+    const { transactionAnswerBytesMax } = limits;
+    this.#keyCommands = new KeyCommands({
+      keys,
+      locks,
+      nextRevision,
+      revision,
+      transactionAnswerBytesMax,
+    });
     this.#queries = new KeyQueries({ store, keys, locks });
     this.#sessions = new Sessions(store, limits);
     this.#idempotency = new Idempotency(store, limits);

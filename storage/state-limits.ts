@@ -1,6 +1,6 @@
 /**
- * Bounds of what the state remembers for retries. They decide what the state holds, so they belong to the state machine's definition:
- * every replica must use the same ones. Production uses `stateLimits`; tests use smaller ones.
+ * Bounds of what the state remembers for retries, and of what a transaction answers. They decide what the state holds, so they belong to the
+ * state machine's definition: every replica must use the same ones. Production uses `stateLimits`; tests use smaller ones.
  */
 export interface StateLimits {
   /** Sessions (starts of asking nodes) per shard; the one not used for the longest part of the log is forgotten first. */
@@ -14,6 +14,8 @@ export interface StateLimits {
   readonly idempotencyKeysMax: number;
   /** Log entries of the shard for which an idempotency key is remembered. */
   readonly idempotencyEntriesMax: number;
+  /** Bytes of the values that a transaction answers with; beyond, it is refused. Nodes can send each other a few times as much at once. */
+  readonly transactionAnswerBytesMax: number;
 }
 
 /** What every node uses. */
@@ -24,4 +26,5 @@ export const stateLimits: StateLimits = {
   answerBytesMax: 32 * 1024,
   idempotencyKeysMax: 100_000,
   idempotencyEntriesMax: 1_000_000,
+  transactionAnswerBytesMax: 4 * 1024 * 1024,
 };

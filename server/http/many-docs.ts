@@ -1,4 +1,5 @@
 import Type from "typebox";
+import { stateLimits } from "../../storage/state-limits.ts";
 import { keySchema, recordSchema, revisionSchema } from "./json-values.ts";
 import type { Parameter, QueryForm } from "./query.ts";
 import { commonProblems, json, problem, type RouteDocs } from "./route-kit.ts";
@@ -88,7 +89,9 @@ export function txnDocs(form: Form): RouteDocs {
       412: problem(
         "`precondition_failed`: of an operation in the branch; `lock_lost`. Nothing was changed.",
       ),
-      413: problem("`body_too_large`, `value_too_large`"),
+      413: problem(
+        `\`body_too_large\`, \`value_too_large\`: of the body, or the branch that would run answers with more than ${stateLimits.transactionAnswerBytesMax} bytes of values. Nothing was changed.`,
+      ),
       422: problem("`cross_shard`, with the shards."),
     },
   };

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import Type, { type Static } from "typebox";
+import type { ShardId } from "../../cluster/types.ts";
 import type {
   Compare,
   CompareTarget,
@@ -89,6 +90,9 @@ export async function runTransaction({
     context,
     idempotency,
   );
+  if (served.value.result.type === "value_too_large") {
+    throw answerTooLarge(served.value.result.bytesMax, served.shard);
+  }
   const { succeeded, revision, results } = expectResult(served, "transaction");
   const ran = succeeded ? success : failure;
   return {
@@ -101,6 +105,14 @@ export async function runTransaction({
       results: results.slice(0, ran.length).map((each, at) => jsonResult(each, ran[at])),
     },
   };
+}
+
+function answerTooLarge(bytesMax: number, shard: ShardId): ServiceError {
+  return new ServiceError(
+    "value_too_large",
+    `a transaction is answered with up to ${bytesMax} bytes of values, and the branch that would run reads more; nothing was changed`,
+    { shard, extra: { limit_bytes: bytesMax } },
+  );
 }
 
 function compareOf(json: Static<typeof compareSchema>, where: string, kit: RouteKit): Compare {

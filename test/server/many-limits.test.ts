@@ -109,3 +109,29 @@ describe("what a batch answers", () => {
     assert.equal(String((results[1]?.["previous"] as Result)["value"]).length, room);
   });
 });
+
+test("a transaction that would answer with more than 4 MiB of values changes nothing", async () => {
+  const server = await startServer();
+  const payload = Buffer.alloc(1024 * 1024, "x");
+  await server.request({ method: "PUT", url: "/v1/kv/%7Bt%7Dlarge", payload });
+  await server.request({ method: "PUT", url: "/v1/kv/%7Bt%7Dbyte", payload: "x" });
+  const txn = (...success: readonly object[]) =>
+    server.request({
+      method: "POST",
+      url: "/v1/txn",
+      headers: { "content-type": "application/json" },
+      payload: JSON.stringify({ success }),
+    });
+  const write = { op: "put", key: "{t}new", value: "1" };
+  const reads = Array.from({ length: 4 }, () => ({ op: "get", key: "{t}large" }));
+  const refused = await txn(write, ...reads, { op: "get", key: "{t}byte" });
+  assert.equal(refused.statusCode, 413);
+  const problem = refused.json<Result>();
+  assert.equal(problem["code"], "value_too_large");
+  assert.equal(problem["applied"], "no");
+  assert.equal(problem["limit_bytes"], 4 * 1024 * 1024);
+  assert.match(String(problem["detail"]), /the branch that would run reads more/);
+  assert.equal((await server.request({ url: "/v1/kv/%7Bt%7Dnew" })).statusCode, 404);
+  assert.equal((await txn(write, ...reads)).statusCode, 200);
+  await server.close();
+});
