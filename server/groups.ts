@@ -34,7 +34,6 @@ export class Groups {
   readonly multiRaft: MultiRaft;
   readonly store: DatabaseLogStore;
   readonly #options: GroupsOptions;
-  readonly #machines = new Map<ShardId, KvStateMachine>();
   #meta: MetaStateMachine | null = null;
 
   constructor(options: GroupsOptions) {
@@ -70,7 +69,8 @@ export class Groups {
 
   /** The state of a data shard's replica here; null when there is none. */
   machine(shard: ShardId): KvStateMachine | null {
-    return this.#machines.get(shard) ?? null;
+    const machine = this.multiRaft.replica(shard)?.machine;
+    return machine instanceof KvStateMachine ? machine : null;
   }
 
   /** The map as this node has applied it; null before the founding, or without a replica of the meta shard. */
@@ -84,7 +84,7 @@ export class Groups {
       this.#meta = new MetaStateMachine({ database, store: this.store, onMap });
       return this.#meta;
     }
-    const machine = new KvStateMachine({
+    return new KvStateMachine({
       database,
       store: this.store,
       shard,
@@ -98,14 +98,12 @@ export class Groups {
       },
       history: {
         eventsMax: config.watchHistoryEvents,
-        bytesMax: () => config.watchHistoryBytes / Math.max(1, this.#machines.size),
+        bytesMax: () => config.watchHistoryBytes / Math.max(1, this.multiRaft.replicaCount),
       },
       onChanges: (index, events) => hub.publish({ shard, index, events }),
       onReplaced: (index) => hub.replaced(shard, index),
       onExpired: () => this.#options.onExpired?.(),
     });
-    this.#machines.set(shard, machine);
-    return machine;
   }
 }
 

@@ -109,6 +109,10 @@ export class MultiRaft {
     return this.#replicas.values();
   }
 
+  get replicaCount(): number {
+    return this.#replicas.size;
+  }
+
   /** The largest revision that this node has heard of. */
   get floor(): Revision {
     return this.#turn.floor;
