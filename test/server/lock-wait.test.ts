@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
+import { ServiceError } from "../../server/errors.ts";
 import type { RequestContext } from "../../server/http/service.ts";
 import type { Command } from "../../storage/commands.ts";
 import type { Query } from "../../storage/queries.ts";
@@ -55,12 +56,12 @@ describe("waiting for a lock", () => {
   });
   afterEach(() => server.close());
 
-  const acquire = (owner: string, query = "") =>
+  const acquire = (owner: string, query = "", ttl = "60s") =>
     server.request({
       method: "POST",
       url: `/v1/locks/l${query}`,
-      headers: { "content-type": "application/json" },
-      payload: JSON.stringify({ owner, ttl: "60s" }),
+      headers: { "content-type": "application/json", "x-request-id": `by-${owner}` },
+      payload: JSON.stringify({ owner, ttl }),
     });
   /** Asks over a socket; what it returns loses the connection, and waits until the server knows. */
   const acquireAndVanish = (owner: string, requestId: string) => {
@@ -150,4 +151,93 @@ describe("waiting for a lock", () => {
     await finish(gate);
     assert.deepEqual(await waiters(), []);
   });
+
+  /** From its second operation on, those of the owner's request fail of which `isMeant` says so; how many did. */
+  const failAfterQueueing = (owner: string, isMeant: (type: string) => boolean) => {
+    const failed: string[] = [];
+    let isQueued = false;
+    server.service.intercept = ({ requestId }, { type }) => {
+      if (requestId !== `by-${owner}`) {
+        return;
+      }
+      if (isQueued && isMeant(type)) {
+        failed.push(type);
+        throw new ServiceError("no_leader", "for a test");
+      }
+      isQueued = true;
+    };
+    return failed;
+  };
+
+  for (const type of ["lock", "lock_acquire"]) {
+    test(`goes on when a ${type} fails, and gets it once that works again`, async () => {
+      await acquire("holder");
+      const failed = failAfterQueueing("w", (each) => each === type);
+      const answer = acquire("w", "?wait=20s");
+      await until(async () => (await waiters()).includes("w"));
+      await until(() => type === "lock_acquire" || failed.length > 1);
+      await release("holder");
+      await until(() => failed.length > 1);
+      server.service.intercept = () => {};
+      assert.equal((await answer).statusCode, 200);
+    });
+  }
+
+  test("that nobody could look at ends with who holds it and the place, if asking works", async () => {
+    await acquire("holder");
+    const failed = failAfterQueueing("w", (type) => type === "lock");
+    const answer = await acquire("w", "?wait=150ms");
+    assert.ok(failed.length > 0);
+    assert.equal(answer.statusCode, 423);
+    assert.equal(answer.json<{ position: number }>().position, 1);
+  });
+
+  test("ends with an unknown outcome when the last ask fails: the place may have become the lock", async () => {
+    await acquire("holder");
+    failAfterQueueing("w", () => true);
+    const answer = await acquire("w", "?wait=150ms");
+    assert.equal(answer.statusCode, 504);
+    const { code, applied } = answer.json<{ code: string; applied: string }>();
+    assert.deepEqual([code, applied], ["outcome_unknown", "unknown"]);
+    assert.deepEqual(await waiters(), ["w"]);
+  });
+
+  test("says what failed when nothing was queued", async () => {
+    await acquire("holder");
+    server.service.intercept = () => {
+      throw new ServiceError("no_leader", "for a test");
+    };
+    const answer = await acquire("w", "?wait=20s");
+    assert.equal(answer.statusCode, 503);
+    assert.equal(answer.json<{ code: string }>().code, "no_leader");
+  });
+
+  test("asks again when the place is lost", async () => {
+    await acquire("holder", "", "1h");
+    const answer = acquire("w", "?wait=20s");
+    await until(async () => (await waiters()).includes("w"));
+    await acquire("later", "?wait=0s", "1h");
+    server.service.advance(60_000);
+    await until(async () => (await waiters()).includes("w"));
+    assert.deepEqual(await waiters(), ["later", "w"]);
+    await release("later");
+    await release("holder");
+    assert.equal((await answer).statusCode, 200);
+  });
+});
+
+test("Where too many wait already, a wait for a lock ends at once, with the place in its queue", async () => {
+  const server = await startServer({ watchersMax: 0 });
+  const acquire = (owner: string) =>
+    server.request({
+      method: "POST",
+      url: "/v1/locks/l?wait=20s",
+      headers: { "content-type": "application/json" },
+      payload: JSON.stringify({ owner, ttl: "60s" }),
+    });
+  assert.equal((await acquire("holder")).statusCode, 200);
+  const refused = await acquire("w");
+  assert.equal(refused.statusCode, 423);
+  assert.equal(refused.json<{ position: number }>().position, 1);
+  await server.close();
 });
