@@ -10,6 +10,7 @@ import { Admission } from "./admission.ts";
 import { Exchange, requestIds, type RequestObserver } from "./exchange.ts";
 import { clusterRoutes } from "./cluster-routes.ts";
 import { Heartbeats } from "./heartbeats.ts";
+import { readJsonStrictly } from "./json-body.ts";
 import { kvRoutes } from "./kv-routes.ts";
 import { lockRoutes } from "./lock-routes.ts";
 import { manyRoutes } from "./many-routes.ts";
@@ -71,6 +72,7 @@ export async function buildApp(options: AppOptions): Promise<App> {
   });
   app.setValidatorCompiler(lazyValidation());
   app.removeContentTypeParser("text/plain");
+  readJsonStrictly(app);
   app.decorateRequest("exchange");
   app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply, log));
   app.setNotFoundHandler((request) => {

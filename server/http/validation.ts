@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import type AjvCompiler from "@fastify/ajv-compiler";
 import type { Options } from "@fastify/ajv-compiler";
 import type { FastifySchema, FastifySchemaCompiler, FastifyServerOptions } from "fastify";
+import { textRefusal } from "./json-body.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -9,7 +10,7 @@ const options: Options = { coerceTypes: false, removeAdditional: false, discrimi
 
 /**
  * How schemas become checks of JSON bodies: by Ajv, which is loaded when the first such body arrives and compiles a schema when it is first
- * needed. Loading it and compiling everything would be a third of a start.
+ * needed. Loading it and compiling everything would be a third of a start. What fits its schema is also made sure to be text.
  */
 export function lazyValidation(): FastifySchemaCompiler<FastifySchema> {
   const compile = once(() => {
@@ -21,7 +22,11 @@ export function lazyValidation(): FastifySchemaCompiler<FastifySchema> {
     const compiled = once(() => compile()({ schema }));
     return (body: unknown) => {
       const validate = compiled();
-      return validate(body) === true ? true : { error: validate.errors ?? [] };
+      if (validate(body) !== true) {
+        return { error: validate.errors ?? [] };
+      }
+      const error = textRefusal(body);
+      return error === null ? true : { error };
     };
   };
 }
