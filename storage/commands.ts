@@ -133,9 +133,15 @@ export interface TransactionCommand {
 }
 
 /**
+ * Longest value of a lock. A lock and its whole queue are one row, rewritten with every ask: this bounds it. Part of the state machine's
+ * definition: the same on every replica.
+ */
+export const lockValueBytesMax = 4096;
+
+/**
  * Takes the lock, or queues up for it. `owner` identifies the contender: asking again with the same owner answers with its present
  * state (same token, same place) and starts its time to live anew. A queued contender's place expires with its own ttl unless it asks
- * again. A full queue answers `lock_busy`.
+ * again. A full queue answers `lock_busy`, a longer value than `lockValueBytesMax` gets `value_too_large`.
  */
 export interface LockAcquireCommand {
   readonly type: "lock_acquire";

@@ -1,12 +1,13 @@
 import { Revision } from "../cluster/types.ts";
-import type {
-  CommandResult,
-  Fence,
-  LockAcquireCommand,
-  LockKeepAliveCommand,
-  LockParty,
-  LockReleaseCommand,
-  LockView,
+import {
+  lockValueBytesMax,
+  type CommandResult,
+  type Fence,
+  type LockAcquireCommand,
+  type LockKeepAliveCommand,
+  type LockParty,
+  type LockReleaseCommand,
+  type LockView,
 } from "./commands.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { stateTable } from "./state-tables.ts";
@@ -68,6 +69,9 @@ export class LockTable {
 
   acquire(command: LockAcquireCommand): CommandResult {
     const { owner, value, ttlMs } = command;
+    if (value.length > lockValueBytesMax) {
+      return { type: "value_too_large", bytesMax: lockValueBytesMax };
+    }
     const found = this.#find(command.lock);
     const { lock } = found;
     if (lock === null) {

@@ -1,13 +1,17 @@
 import Type from "typebox";
+import { lockValueBytesMax } from "../../storage/commands.ts";
 import { keySchema, revisionSchema } from "./json-values.ts";
 import type { lockForms } from "./lock-routes.ts";
 import { valueMembers } from "./operations.ts";
 import { commonProblems, json, problem, type RouteDocs } from "./route-kit.ts";
 
+/** Longest name of an owner: together with the bound of values it bounds a lock's record. */
+export const ownerCharactersMax = 256;
+
 const strict = { additionalProperties: false };
 const owner = Type.String({
   minLength: 1,
-  maxLength: 256,
+  maxLength: ownerCharactersMax,
   description: "Who asks: the same owner asking again keeps token and place.",
 });
 const ttl = Type.String({ description: "A duration such as 30s." });
@@ -17,7 +21,11 @@ export const acquireBody = Type.Object(
   {
     owner,
     ttl,
-    value: Type.Optional(Type.String({ description: "For others to see: who leads, where." })),
+    value: Type.Optional(
+      Type.String({
+        description: `For others to see: who leads, where. At most ${lockValueBytesMax} bytes.`,
+      }),
+    ),
     encoding: valueMembers.encoding,
   },
   strict,
@@ -58,6 +66,7 @@ export function lockDocs(forms: ReturnType<typeof lockForms>) {
     responses: {
       ...failures,
       200: json("It is yours.", heldSchema),
+      413: problem("`value_too_large`, with `limit_bytes`."),
       423: problem("`locked`, with the `holder`, and your `position` if you queue."),
     },
   };

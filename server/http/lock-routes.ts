@@ -1,11 +1,11 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Static } from "typebox";
 import { InvariantViolation } from "../../cluster/assert.ts";
-import type { LockView } from "../../storage/commands.ts";
+import { lockValueBytesMax, type LockView } from "../../storage/commands.ts";
 import { ServiceError } from "../errors.ts";
 import { jsonKey } from "./json-values.ts";
 import { keyOfBase64, keyOfPath } from "./keys.ts";
-import { acquireBody, keepAliveBody, lockDocs } from "./lock-docs.ts";
+import { acquireBody, keepAliveBody, lockDocs, ownerCharactersMax } from "./lock-docs.ts";
 import { acquire } from "./lock-wait.ts";
 import { durationOf, jsonValueOf, revisionOf } from "./operations.ts";
 import { expectResult, jsonParty } from "./outcomes.ts";
@@ -72,11 +72,23 @@ async function onAcquire(
     type: "lock_acquire",
     lock,
     owner,
-    value: jsonValueOf({ value, encoding }, "the lock"),
+    value: checkedValue(jsonValueOf({ value, encoding }, "the lock")),
     ttlMs: durationOf(ttl, "ttl"),
     wait: query.wait !== null,
   });
   answer(request, reply, lock, { owner, token: String(held.token), ttl_ms: held.ttlMs });
+}
+
+/** Also refused where the command is applied; here nobody has had any work with it. */
+function checkedValue(value: Uint8Array): Uint8Array {
+  if (value.length > lockValueBytesMax) {
+    throw new ServiceError(
+      "value_too_large",
+      `the value of the lock has ${value.length} bytes; locks take up to ${lockValueBytesMax}`,
+      { extra: { limit_bytes: lockValueBytesMax } },
+    );
+  }
+  return value;
 }
 
 async function onKeepAlive(
@@ -169,8 +181,6 @@ async function onList(
 export function lockForms(kit: RouteKit) {
   const { keyBytesMax, pageItemsDefault, pageItemsMax, requestTimeoutMaxMs } = kit.config;
   const common = { ...commonParameters(kit.config), key64: key64Parameter() };
-  const anyText = (description: string) =>
-    textParameter({ description, allowed: "text", otherwise: null, read: (text) => text });
   return {
     acquire: queryForm({
       ...common,
@@ -179,8 +189,18 @@ export function lockForms(kit: RouteKit) {
     keepAlive: queryForm(common),
     release: queryForm({
       ...common,
-      owner: anyText("Who lets go."),
-      token: anyText("Token of the lock; without it: leave the queue, or let go whatever was got."),
+      owner: textParameter({
+        description: "Who lets go.",
+        allowed: `up to ${ownerCharactersMax} characters`,
+        otherwise: null,
+        read: (text) => (Array.from(text).length <= ownerCharactersMax ? text : undefined),
+      }),
+      token: textParameter({
+        description: "Token of the lock; without it: leave the queue, or let go whatever was got.",
+        allowed: "text",
+        otherwise: null,
+        read: (text) => text,
+      }),
     }),
     look: queryForm({ ...readParameters(kit.config), key64: key64Parameter() }),
     list: queryForm({

@@ -40,6 +40,16 @@ describe("locks over HTTP", () => {
     assert.equal(holder?.token, token);
   });
 
+  test("a lock takes an owner of 256 characters and a value of 4096 bytes", async () => {
+    const owner = "\u{1f511}".repeat(256);
+    const value = "v".repeat(4096);
+    const held = await send("POST", "/v1/locks/large", { owner, ttl: "10s", value });
+    assert.equal(held.statusCode, 200);
+    assert.equal((await look("large")).holder?.owner, owner);
+    assert.equal((await release("large", encodeURIComponent(owner))).statusCode, 200);
+    assert.equal((await look("large")).holder, null);
+  });
+
   test("a lock that is held is 423 and names its holder", async () => {
     await acquire("held", "a");
     const response = await acquire("held", "b");

@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Revision } from "../../cluster/types.ts";
-import type { Command, CommandResult, LockView } from "../../storage/commands.ts";
+import {
+  lockValueBytesMax,
+  type Command,
+  type CommandResult,
+  type LockView,
+} from "../../storage/commands.ts";
 import { lockWaitersMax } from "../../storage/locks.ts";
 import { bytes, make, plain, ShardHarness } from "./shard-harness.ts";
 
@@ -122,6 +127,25 @@ describe("a lock", () => {
     assert.equal(harness.run(make.acquire("l", "last")).type, "lock_queued");
     assert.equal(harness.run(make.acquire("l", "one more")).type, "lock_busy");
   });
+});
+
+it("A lock's value has a bound of its own, for holders and waiters, new and renewed", async () => {
+  const harness = await ShardHarness.create();
+  const value = Buffer.alloc(lockValueBytesMax);
+  harness.run(make.acquire("l", "a", { value }), make.acquire("l", "b", { value }));
+  const digest = harness.machine.digest;
+  const larger = Buffer.alloc(lockValueBytesMax + 1);
+  for (const [lock, owner] of [
+    ["l", "a"],
+    ["l", "b"],
+    ["l", "c"],
+    ["free", "a"],
+  ] as const) {
+    const result = harness.run(make.acquire(lock, owner, { value: larger }));
+    assert.deepEqual(result, { type: "value_too_large", bytesMax: lockValueBytesMax });
+  }
+  assert.equal(harness.machine.digest, digest);
+  assert.deepEqual(owners(harness, "l"), ["a", "b"]);
 });
 
 describe("time to live of locks", () => {
