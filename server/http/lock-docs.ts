@@ -3,6 +3,7 @@ import { lockValueBytesMax } from "../../storage/commands.ts";
 import { keySchema, revisionSchema } from "./json-values.ts";
 import type { lockForms } from "./lock-routes.ts";
 import { valueMembers } from "./operations.ts";
+import { queryForm } from "./query.ts";
 import { commonProblems, json, problem, type RouteDocs } from "./route-kit.ts";
 
 /** Longest name of an owner: together with the bound of values it bounds a lock's record. */
@@ -16,7 +17,7 @@ const owner = Type.String({
 });
 const ttl = Type.String({ description: "A duration such as 30s." });
 
-/** Body of POST /v1/locks/{name}. */
+/** Body of POST /v1/locks/{name} and of POST /v1/locks. */
 export const acquireBody = Type.Object(
   {
     owner,
@@ -31,7 +32,7 @@ export const acquireBody = Type.Object(
   strict,
 );
 
-/** Body of PUT /v1/locks/{name}. */
+/** Body of PUT /v1/locks/{name} and of PUT /v1/locks. */
 export const keepAliveBody = Type.Object({ owner, token: Type.String(), ttl }, strict);
 
 const tags = ["locks"];
@@ -98,13 +99,17 @@ export function lockDocs(forms: ReturnType<typeof lockForms>) {
   };
   const list: RouteDocs = {
     summary: "Locks that are held, by name",
+    description: "With key64: looks at that lock, as GET /v1/locks/{name} does.",
     tags,
-    query: forms.list,
+    query: queryForm({ ...forms.list.parameters, key64: forms.look.parameters.key64 }),
     responses: {
-      ...commonProblems,
+      ...failures,
       200: json(
         "The first ones.",
-        Type.Object({ locks: Type.Array(lockSchema), more: Type.Boolean() }),
+        Type.Union([
+          Type.Object({ locks: Type.Array(lockSchema), more: Type.Boolean() }),
+          lockSchema,
+        ]),
       ),
     },
   };

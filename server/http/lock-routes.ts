@@ -28,33 +28,41 @@ import {
   type Routes,
 } from "./route-kit.ts";
 
-const route = "/v1/locks/";
+const bareRoute = "/v1/locks";
+const route = `${bareRoute}/`;
 
-/** Locks with a fair queue and fencing tokens: acquire, keep alive, release, look. */
+/**
+ * Locks with a fair queue and fencing tokens: acquire, keep alive, release, look. The name is the rest of the path, or `?key64=` where that
+ * is `/v1/locks` itself; `GET /v1/locks` without key64 is a list.
+ */
 export const lockRoutes: Routes = (app, kit) => {
   const forms = lockForms(kit);
   const docs = lockDocs(forms);
   type Acquire = { Body: Static<typeof acquireBody> };
   type KeepAlive = { Body: Static<typeof keepAliveBody> };
-  app.post<Acquire>(
-    `${route}*`,
-    { schema: { body: acquireBody }, config: { docs: docs.acquire } },
-    (request, reply) => onAcquire(kit, forms, request, request.body, reply),
-  );
-  app.put<KeepAlive>(
-    `${route}*`,
-    { schema: { body: keepAliveBody }, config: { docs: docs.keepAlive } },
-    (request, reply) => onKeepAlive(kit, forms, request, request.body, reply),
-  );
-  app.delete(`${route}*`, { config: { docs: docs.release } }, (request, reply) =>
-    onRelease(kit, forms, request, reply),
-  );
+  for (const url of [`${route}*`, bareRoute]) {
+    app.post<Acquire>(
+      url,
+      { schema: { body: acquireBody }, config: { docs: docs.acquire } },
+      (request, reply) => onAcquire(kit, forms, request, request.body, reply),
+    );
+    app.put<KeepAlive>(
+      url,
+      { schema: { body: keepAliveBody }, config: { docs: docs.keepAlive } },
+      (request, reply) => onKeepAlive(kit, forms, request, request.body, reply),
+    );
+    app.delete(url, { config: { docs: docs.release } }, (request, reply) =>
+      onRelease(kit, forms, request, reply),
+    );
+  }
   app.get(`${route}*`, { config: { docs: docs.look } }, (request, reply) =>
     onLook(kit, forms, request, reply),
   );
-  app.get("/v1/locks", { config: { docs: docs.list } }, (request, reply) =>
-    onList(kit, forms, request, reply),
-  );
+  app.get(bareRoute, { config: { docs: docs.list } }, (request, reply) => {
+    const { query } = splitTarget(request.raw.url ?? "");
+    const isNamed = /(^|&)key64=/.test(query);
+    return isNamed ? onLook(kit, forms, request, reply) : onList(kit, forms, request, reply);
+  });
 };
 
 type Forms = ReturnType<typeof lockForms>;
@@ -223,12 +231,18 @@ function named<Query extends { readonly key64: string | null }>(
 ): { readonly lock: Uint8Array; readonly query: Query } {
   const { path, query: text } = splitTarget(request.raw.url ?? "");
   const query = form.parse(text);
+  return { lock: nameOf(kit, path, query.key64), query };
+}
+
+function nameOf(kit: RouteKit, path: string, key64: string | null): Uint8Array {
   const { keyBytesMax } = kit.config;
-  const lock =
-    query.key64 === null
-      ? keyOfPath(path, route, keyBytesMax)
-      : keyOfBase64(query.key64, keyBytesMax);
-  return { lock, query };
+  if (path === bareRoute) {
+    return keyOfBase64(key64 ?? "", keyBytesMax);
+  }
+  if (key64 !== null) {
+    throw new ServiceError("bad_request", "the lock is named twice: in the path and by key64");
+  }
+  return keyOfPath(path, route, keyBytesMax);
 }
 
 async function listLocks(

@@ -351,6 +351,8 @@ const table: readonly [what: string, request: InjectOptions, status: number, cod
     413,
     "value_too_large",
   ],
+  ["a lock named twice", { url: "/v1/locks/foo?key64=YmFy" }, 400, "bad_request"],
+  ["a lock without a name", { method: "DELETE", url: "/v1/locks?owner=o" }, 400, "bad_key"],
   ["a release by nobody", { method: "DELETE", url: "/v1/locks/l" }, 400, "bad_request"],
   ["an event id of nonsense", { url: "/v1/watch?after=zzz" }, 400, "bad_cursor"],
   ["a watch of a key and a prefix", { url: "/v1/watch?key=a&prefix=a" }, 400, "bad_request"],

@@ -50,6 +50,33 @@ describe("locks over HTTP", () => {
     assert.equal((await look("large")).holder, null);
   });
 
+  test("a lock is named by key64 where no path can, and never twice", async () => {
+    const key64 = Buffer.from([0xff, 0x2f, 0x2e]).toString("base64url");
+    const at = (path: string) => `/v1/locks${path}?key64=${key64}`;
+    const body = { owner: "a", ttl: "10s" };
+    const held = await send("POST", at(""), body);
+    assert.equal(held.statusCode, 200);
+    const { token, key64: named } = held.json<{ token: string; key64: string }>();
+    assert.equal(named, key64);
+    const kept = { ...body, token };
+    for (const refused of [
+      await send("POST", at("/foo"), body),
+      await send("PUT", at("/foo"), kept),
+      await server.request({ method: "DELETE", url: `${at("/foo")}&owner=a` }),
+      await server.request({ url: at("/foo") }),
+    ]) {
+      assert.equal(refused.statusCode, 400);
+      assert.match(refused.json<{ detail: string }>().detail, /named twice/);
+    }
+    assert.equal((await look("foo")).holder, null);
+    assert.equal((await send("PUT", at(""), kept)).statusCode, 200);
+    const seen = (await server.request({ url: at("") })).json<Lock>();
+    assert.equal(seen.holder?.token, token);
+    const released = await server.request({ method: "DELETE", url: `${at("")}&owner=a` });
+    assert.equal(released.statusCode, 200);
+    assert.equal((await server.request({ url: at("") })).json<Lock>().holder, null);
+  });
+
   test("a lock that is held is 423 and names its holder", async () => {
     await acquire("held", "a");
     const response = await acquire("held", "b");

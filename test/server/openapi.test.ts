@@ -40,7 +40,7 @@ describe("the API's description", () => {
         "POST /v1/txn",
         "GET /v1/watch",
         ...["GET", "PUT", "DELETE", "POST"].map((method) => `${method} /v1/locks/{*}`),
-        "GET /v1/locks",
+        ...["GET", "PUT", "DELETE", "POST"].map((method) => `${method} /v1/locks`),
         "GET /v1/cluster",
         "GET /v1/cluster/ring/{*}",
         "GET /v1/cluster/ring",
@@ -80,6 +80,8 @@ describe("the API's description", () => {
         .map(({ name }) => name);
     assert.deepEqual(names("/v1/kv/{*}", "put"), ["timeout", "key64", "redirect", "ttl", "prev"]);
     assert.ok(names("/v1/kv", "get").includes("delimiter"));
+    assert.ok(names("/v1/locks", "put").includes("key64"));
+    assert.ok(names("/v1/locks", "get").includes("key64"));
     assert.ok(names("/v1/watch", "get").includes("after"));
   });
 
