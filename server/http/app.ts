@@ -179,8 +179,9 @@ async function addRoutes(
       }
       const { headers } = request;
       const isChunked = headers["transfer-encoding"] !== undefined;
-      // A body of unknown length counts as the largest value.
-      const bytes = isChunked ? kit.config.valueBytesMax : Number(headers["content-length"] ?? 0);
+      // A body of unknown length counts as the largest that its route reads.
+      const { bodyLimit = kit.config.batchBytesMax } = request.routeOptions;
+      const bytes = isChunked ? bodyLimit : Number(headers["content-length"] ?? 0);
       const refusal = exchange.admit(bytes);
       if (refusal === null) {
         next();

@@ -91,6 +91,30 @@ test("bodies under way are bounded in bytes, whatever their number", async () =>
   await server.close();
 });
 
+test("a body of unknown length counts as the largest that its route reads", async () => {
+  const server = await startServer({ valueBytesMax: 1000, batchBytesMax: 3000 });
+  const { port } = await server.listen();
+  for (const [method, path, bytes] of [
+    ["PUT", "/v1/kv/a", 1000],
+    ["POST", "/v1/batch", 3000],
+    ["POST", "/v1/txn", 3000],
+  ] as const) {
+    const headers = { "transfer-encoding": "chunked", "content-type": "application/json" };
+    const request = httpRequest({ port, method, path, headers });
+    request.on("error", () => {});
+    request.flushHeaders();
+    while (server.app.admission.load.requests < 1) {
+      await new Promise(setImmediate);
+    }
+    assert.equal(server.app.admission.load.bodyBytes, bytes, path);
+    request.destroy();
+    while (server.app.admission.load.requests > 0) {
+      await new Promise(setImmediate);
+    }
+  }
+  await server.close();
+});
+
 test("a closing server finishes what it has begun and takes no more", async () => {
   const server = await startServer();
   const { url } = await server.listen();
