@@ -191,7 +191,8 @@ const table = {
     help: "Bytes of keys and values after which a page ends",
     default: "4MiB",
     min: "1KiB",
-    max: "64MiB",
+    // One page must fit into a frame between nodes.
+    max: "8MiB",
   }),
   inflightRequestsMax: integer({
     section: limits,

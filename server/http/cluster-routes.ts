@@ -1,7 +1,7 @@
 import type { FastifyRequest } from "fastify";
 import Type from "typebox";
 import { jsonKey, keySchema, revisionSchema } from "./json-values.ts";
-import { keyOfBase64, keyOfPath } from "./keys.ts";
+import { keyOfRequest } from "./keys.ts";
 import { splitTarget } from "./percent.ts";
 import { queryForm } from "./query.ts";
 import { commonProblems, json, key64Parameter, type RouteDocs, type Routes } from "./route-kit.ts";
@@ -10,16 +10,14 @@ import type { ClusterView, NodeView, ShardView } from "./service.ts";
 const tags = ["cluster"];
 const noForm = queryForm({});
 const ringForm = queryForm({ key64: key64Parameter() });
-const ring = "/v1/cluster/ring/";
+const ring = "/v1/cluster/ring";
 
 /** GET /v1/cluster, and /v1/cluster/ring/{key}: where a key lives. */
 export const clusterRoutes: Routes = (app, kit) => {
   const locate = (request: FastifyRequest) => {
     const { path, query } = splitTarget(request.raw.url ?? "");
     const { key64 } = ringForm.parse(query);
-    const { keyBytesMax } = kit.config;
-    const key =
-      key64 === null ? keyOfPath(path, ring, keyBytesMax) : keyOfBase64(key64, keyBytesMax);
+    const key = keyOfRequest(path, ring, key64, kit.config.keyBytesMax);
     const shard = kit.service.shardOf(key);
     const view = kit.service.cluster();
     const home = view.shards.find(({ id }) => id === shard);
@@ -37,8 +35,8 @@ export const clusterRoutes: Routes = (app, kit) => {
     noForm.parse(splitTarget(request.raw.url ?? "").query);
     return jsonCluster(kit.service.cluster());
   });
-  app.get(`${ring}*`, { config: { docs: ringDocs } }, locate);
-  app.get("/v1/cluster/ring", { config: { docs: ringDocs } }, locate);
+  app.get(`${ring}/*`, { config: { docs: ringDocs } }, locate);
+  app.get(ring, { config: { docs: ringDocs } }, locate);
 };
 
 function jsonCluster(view: ClusterView) {

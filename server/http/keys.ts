@@ -34,6 +34,25 @@ export function keyOfPath(path: string, route: string, bytesMax: number): Uint8A
   return checkedKey(key, bytesMax);
 }
 
+/**
+ * The key that a request names: the rest of the path behind `bareRoute`, or `?key64=` where the path is `bareRoute` itself. Naming it twice
+ * is refused: one of the two would be ignored.
+ */
+export function keyOfRequest(
+  path: string,
+  bareRoute: string,
+  key64: string | null,
+  bytesMax: number,
+): Uint8Array {
+  if (path === bareRoute) {
+    return keyOfBase64(key64 ?? "", bytesMax);
+  }
+  if (key64 !== null) {
+    throw new ServiceError("bad_request", "the key is named twice: in the path and by key64");
+  }
+  return keyOfPath(path, `${bareRoute}/`, bytesMax);
+}
+
 /** The key of `?key64=`: any bytes. */
 export function keyOfBase64(text: string, bytesMax: number): Uint8Array {
   const key = decodeBase64Url(text);

@@ -3,13 +3,13 @@ import { ServiceError } from "../errors.ts";
 import { get, getForm } from "./kv-reads.ts";
 import { kvDocs } from "./kv-docs.ts";
 import { append, increment, put, remove, touch, writeForms } from "./kv-writes.ts";
-import { keyOfBase64, keyOfPath } from "./keys.ts";
+import { keyOfRequest } from "./keys.ts";
 import { splitTarget } from "./percent.ts";
 import type { RouteKit, Routes } from "./route-kit.ts";
 import { sendRaw } from "./responses.ts";
 import { scan, scanForm } from "./scan-routes.ts";
 
-const route = "/v1/kv/";
+const bareRoute = "/v1/kv";
 
 /**
  * One key: GET, HEAD, PUT, DELETE, POST. The key is the rest of the path, or `?key64=` where that is `/v1/kv` itself; `GET /v1/kv` without
@@ -32,11 +32,11 @@ export const kvRoutes: Routes = (app, kit) => {
 
   const onGet = (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const { path, query } = splitTarget(request.raw.url ?? "");
-    if (path === "/v1/kv" && !/(^|&)key64=/.test(query)) {
+    if (path === bareRoute && !/(^|&)key64=/.test(query)) {
       return scan(kit, range.parse(query), request, reply);
     }
     const form = read.parse(query);
-    const key = keyOf(kit, path, form.key64);
+    const key = keyOfRequest(path, bareRoute, form.key64, kit.config.keyBytesMax);
     return redirected(kit, request, reply, key, form.redirect)
       ? Promise.resolve()
       : get(kit, { request, reply, key, form });
@@ -46,7 +46,7 @@ export const kvRoutes: Routes = (app, kit) => {
     (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
       const { path, query } = splitTarget(request.raw.url ?? "");
       const { key64, redirect } = form.parse(query);
-      const key = keyOf(kit, path, key64);
+      const key = keyOfRequest(path, bareRoute, key64, kit.config.keyBytesMax);
       return redirected(kit, request, reply, key, redirect)
         ? Promise.resolve()
         : run(kit, forms, { request, reply, key, query });
@@ -72,7 +72,7 @@ export const kvRoutes: Routes = (app, kit) => {
 
   const docs = kvDocs(read, range, forms);
   app.get("/v1/kv/*", { config: { docs: docs.get } }, onGet);
-  app.get("/v1/kv", { config: { docs: docs.scan } }, onGet);
+  app.get(bareRoute, { config: { docs: docs.scan } }, onGet);
   for (const url of ["/v1/kv/*", "/v1/kv"]) {
     app.head(url, { config: { docs: docs.head } }, onGet);
     app.put(url, { bodyLimit, config: { docs: docs.put } }, onPut);
@@ -96,17 +96,6 @@ function valueTooLarge({ config: { valueBytesMax } }: RouteKit): ServiceError {
 interface KeyChoice {
   readonly key64: string | null;
   readonly redirect: boolean;
-}
-
-function keyOf(kit: RouteKit, path: string, key64: string | null): Uint8Array {
-  const { keyBytesMax } = kit.config;
-  if (path === "/v1/kv") {
-    return keyOfBase64(key64 ?? "", keyBytesMax);
-  }
-  if (key64 !== null) {
-    throw new ServiceError("bad_request", "the key is named twice: in the path and by key64");
-  }
-  return keyOfPath(path, route, keyBytesMax);
 }
 
 /** Sends the client to the leader of the key's shard, if it asked for that and this node is not the leader. */

@@ -1,11 +1,12 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { Command, CommandOutcome, Fence, TtlChange } from "../../storage/commands.ts";
+import type { Command, CommandOutcome, TtlChange } from "../../storage/commands.ts";
 import { numberDigitsMax } from "../../storage/commands.ts";
 import { ServiceError } from "../errors.ts";
-import { conditionOf, fenceOf, idempotencyOf } from "./conditions.ts";
+import { conditionOf, idempotencyOf } from "./conditions.ts";
 import { durationForm, durationMaxMs, parseDuration } from "./duration.ts";
 import { jsonValue } from "./json-values.ts";
 import { previousMember, sendChange } from "./kv-answers.ts";
+import { fenceOn } from "./fences.ts";
 import { expectResult } from "./outcomes.ts";
 import { queryForm, switchParameter, textParameter, type Parameter } from "./query.ts";
 import {
@@ -108,7 +109,7 @@ export async function put(kit: RouteKit, forms: WriteForms, write: WriteRequest)
     contentType: contentTypeOf(request),
     ttlMs: form.ttl ?? null,
     condition: conditionOf(request.headers),
-    fence: checkedFence(kit, request, key),
+    fence: fenceOn(kit.service, request.headers, [key]),
     wantPrevious: form.prev,
   });
   const result = expectResult(served, "put");
@@ -129,7 +130,7 @@ export async function remove(kit: RouteKit, forms: WriteForms, write: WriteReque
     type: "delete",
     key,
     condition: conditionOf(request.headers),
-    fence: checkedFence(kit, request, key),
+    fence: fenceOn(kit.service, request.headers, [key]),
     wantPrevious: form.prev,
   });
   const { deleted, revision, previous } = expectResult(served, "delete");
@@ -155,7 +156,7 @@ export async function increment(
     by: form.by,
     ttlMs: form.ttl === undefined ? "keep" : form.ttl,
     condition: conditionOf(request.headers),
-    fence: checkedFence(kit, request, key),
+    fence: fenceOn(kit.service, request.headers, [key]),
   });
   const { revision, created, version, value } = expectResult(served, "update");
   sendChange(request, reply, served, {
@@ -177,7 +178,7 @@ export async function append(kit: RouteKit, forms: WriteForms, write: WriteReque
     contentType: contentTypeOf(request),
     ttlMs: form.ttl === undefined ? "keep" : form.ttl,
     condition: conditionOf(request.headers),
-    fence: checkedFence(kit, request, key),
+    fence: fenceOn(kit.service, request.headers, [key]),
   });
   const { revision, created, version, value } = expectResult(served, "update");
   sendChange(request, reply, served, {
@@ -200,7 +201,7 @@ export async function touch(kit: RouteKit, forms: WriteForms, write: WriteReques
     key,
     ttlMs: form.ttl,
     condition: conditionOf(request.headers),
-    fence: checkedFence(kit, request, key),
+    fence: fenceOn(kit.service, request.headers, [key]),
   });
   const { revision, ttlMs } = expectResult(served, "touch");
   sendChange(request, reply, served, {
@@ -232,22 +233,6 @@ async function execute(
 }
 
 /** A fence can only be judged where the lock lives. */
-function checkedFence(kit: RouteKit, request: FastifyRequest, key: Uint8Array): Fence | null {
-  const fence = fenceOf(request.headers);
-  if (fence === null) {
-    return null;
-  }
-  const shards = [kit.service.shardOf(key), kit.service.shardOf(fence.lock)];
-  if (shards[0] !== shards[1]) {
-    throw new ServiceError(
-      "cross_shard",
-      `the key lives on shard ${shards[0]} and the lock on shard ${shards[1]}; give both the same {tag} in their names`,
-      { extra: { shards } },
-    );
-  }
-  return fence;
-}
-
 function bodyOf(request: FastifyRequest): Uint8Array {
   return request.body instanceof Uint8Array ? request.body : nothing;
 }

@@ -4,7 +4,7 @@ import { InvariantViolation } from "../../cluster/assert.ts";
 import { lockValueBytesMax, type LockView } from "../../storage/commands.ts";
 import { ServiceError } from "../errors.ts";
 import { jsonKey } from "./json-values.ts";
-import { keyOfBase64, keyOfPath } from "./keys.ts";
+import { keyOfRequest } from "./keys.ts";
 import { acquireBody, keepAliveBody, lockDocs, ownerCharactersMax } from "./lock-docs.ts";
 import { acquire } from "./lock-wait.ts";
 import { durationOf, jsonValueOf, revisionOf } from "./operations.ts";
@@ -29,7 +29,6 @@ import {
 } from "./route-kit.ts";
 
 const bareRoute = "/v1/locks";
-const route = `${bareRoute}/`;
 
 /**
  * Locks with a fair queue and fencing tokens: acquire, keep alive, release, look. The name is the rest of the path, or `?key64=` where that
@@ -40,7 +39,7 @@ export const lockRoutes: Routes = (app, kit) => {
   const docs = lockDocs(forms);
   type Acquire = { Body: Static<typeof acquireBody> };
   type KeepAlive = { Body: Static<typeof keepAliveBody> };
-  for (const url of [`${route}*`, bareRoute]) {
+  for (const url of [`${bareRoute}/*`, bareRoute]) {
     app.post<Acquire>(
       url,
       { schema: { body: acquireBody }, config: { docs: docs.acquire } },
@@ -55,7 +54,7 @@ export const lockRoutes: Routes = (app, kit) => {
       onRelease(kit, forms, request, reply),
     );
   }
-  app.get(`${route}*`, { config: { docs: docs.look } }, (request, reply) =>
+  app.get(`${bareRoute}/*`, { config: { docs: docs.look } }, (request, reply) =>
     onLook(kit, forms, request, reply),
   );
   app.get(bareRoute, { config: { docs: docs.list } }, (request, reply) => {
@@ -231,18 +230,7 @@ function named<Query extends { readonly key64: string | null }>(
 ): { readonly lock: Uint8Array; readonly query: Query } {
   const { path, query: text } = splitTarget(request.raw.url ?? "");
   const query = form.parse(text);
-  return { lock: nameOf(kit, path, query.key64), query };
-}
-
-function nameOf(kit: RouteKit, path: string, key64: string | null): Uint8Array {
-  const { keyBytesMax } = kit.config;
-  if (path === bareRoute) {
-    return keyOfBase64(key64 ?? "", keyBytesMax);
-  }
-  if (key64 !== null) {
-    throw new ServiceError("bad_request", "the lock is named twice: in the path and by key64");
-  }
-  return keyOfPath(path, route, keyBytesMax);
+  return { lock: keyOfRequest(path, bareRoute, query.key64, kit.config.keyBytesMax), query };
 }
 
 async function listLocks(

@@ -351,6 +351,7 @@ const table: readonly [what: string, request: InjectOptions, status: number, cod
     413,
     "value_too_large",
   ],
+  ["a place on the ring named twice", { url: "/v1/cluster/ring/a?key64=YQ" }, 400, "bad_request"],
   ["a lock named twice", { url: "/v1/locks/foo?key64=YmFy" }, 400, "bad_request"],
   ["a lock without a name", { method: "DELETE", url: "/v1/locks?owner=o" }, 400, "bad_key"],
   ["a release by nobody", { method: "DELETE", url: "/v1/locks/l" }, 400, "bad_request"],
