@@ -34,10 +34,11 @@ export class Pulses {
   /** @param tags a tag of each shard, see `findTags` */
   start(tags: ReadonlyMap<number, string>): void {
     const { urls } = this.#options;
-    this.#running = [...tags].flatMap(([shard, tag]) => {
-      this.#lastMs.set(shard, performance.now());
-      return urls.map((_, node) => this.#beat(shard, node, `{${tag}}pulse${node + 1}`));
-    });
+    const startMs = performance.now();
+    tags.forEach((_, shard) => this.#lastMs.set(shard, startMs));
+    this.#running = [...tags].flatMap(([shard, tag]) =>
+      urls.map((_, node) => this.#beat(shard, node, `{${tag}}pulse${node + 1}`)),
+    );
   }
 
   async stop(): Promise<void> {
