@@ -88,6 +88,12 @@ export class ChaosRun {
     const onSurprise = (what: string): void => void surprises.push({ what });
     const random = new Prng(plan.seed ^ 0x0e7);
     const trial = await TrialCluster.start(plan, directory, random, onSurprise);
+    try {
+      await writeBallast(trial.urls, plan.ballastWrites);
+    } catch (error) {
+      await trial.stop();
+      throw error;
+    }
     const run = new ChaosRun(plan, trial, surprises);
     try {
       const figures = await run.#live(onDeed);
@@ -110,7 +116,6 @@ export class ChaosRun {
     const { seconds } = this.#plan;
     const calmMs = calmShares.before * seconds * 1000;
     const lastMs = calmShares.after * seconds * 1000;
-    await writeBallast(this.#trial.urls, this.#plan.ballastWrites);
     const tags = await findTags(this.#trial.urls, this.#plan.shards);
     await Promise.all(this.#watchers.map((watcher) => watcher.begun));
     this.#observer.start();
