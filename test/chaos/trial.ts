@@ -74,7 +74,8 @@ export class TrialCluster {
     for (const id of this.ids) {
       this.#logs.set(id, createWriteStream(join(directory, `${id}.log`)));
     }
-    process.on("exit", this.#onExit);
+    // Before anybody removes the directory that the processes write into.
+    process.prependListener("exit", this.#onExit);
   }
 
   /** Starts it and waits until all nodes are ready. */
