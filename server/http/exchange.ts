@@ -41,7 +41,7 @@ function soundTraceparent(header: string): string {
   return header === "" || parseTraceparent(header) === null ? "" : header;
 }
 
-/** One request and its answer, from the head's arrival until the connection is free again. */
+/** One request and its answer, from the head's arrival until its work is over and the connection is free again. */
 export class Exchange {
   readonly startedMs = performance.now();
   readonly timings = new Map<string, number>();
@@ -89,7 +89,7 @@ export class Exchange {
     const settled = (): void => {
       this.#isHandled = true;
       if (this.#response.closed) {
-        this.#leaveWork();
+        this.#leave();
       }
     };
     handling.then(settled, settled);
@@ -135,6 +135,13 @@ export class Exchange {
     return parts.join(", ");
   }
 
+  #leave(): void {
+    this.#leaveWork();
+    if (this.#isWatching) {
+      this.#options.admission.leaveWatcher();
+    }
+  }
+
   #leaveWork(): void {
     if (this.#admittedBytes !== null) {
       this.#options.admission.leave(this.#admittedBytes);
@@ -144,10 +151,7 @@ export class Exchange {
 
   #close(method: string, route: string): void {
     if (this.#isHandled) {
-      this.#leaveWork();
-    }
-    if (this.#isWatching) {
-      this.#options.admission.leaveWatcher();
+      this.#leave();
     }
     this.#gone?.abort();
     this.#options.onFree();

@@ -34,6 +34,11 @@ export function keyOfPath(path: string, route: string, bytesMax: number): Uint8A
   return checkedKey(key, bytesMax);
 }
 
+/** Whether a query names a key: the bare route of a table is then about that key. */
+export function namesKey(query: string): boolean {
+  return /(^|&)key64=/.test(query);
+}
+
 /**
  * The key that a request names: the rest of the path behind `bareRoute`, or `?key64=` where the path is `bareRoute` itself. Naming it twice
  * is refused: one of the two would be ignored.

@@ -3,7 +3,7 @@ import { ServiceError } from "../errors.ts";
 import { get, getForm } from "./kv-reads.ts";
 import { kvDocs } from "./kv-docs.ts";
 import { append, increment, put, remove, touch, writeForms } from "./kv-writes.ts";
-import { keyOfRequest } from "./keys.ts";
+import { keyOfRequest, namesKey } from "./keys.ts";
 import { splitTarget } from "./percent.ts";
 import type { RouteKit, Routes } from "./route-kit.ts";
 import { sendRaw } from "./responses.ts";
@@ -32,7 +32,7 @@ export const kvRoutes: Routes = (app, kit) => {
 
   const onGet = (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const { path, query } = splitTarget(request.raw.url ?? "");
-    if (path === bareRoute && !/(^|&)key64=/.test(query)) {
+    if (path === bareRoute && !namesKey(query)) {
       return scan(kit, range.parse(query), request, reply);
     }
     const form = read.parse(query);

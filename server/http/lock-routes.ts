@@ -4,7 +4,7 @@ import { InvariantViolation } from "../../cluster/assert.ts";
 import { lockValueBytesMax, type LockView } from "../../storage/commands.ts";
 import { ServiceError } from "../errors.ts";
 import { jsonKey } from "./json-values.ts";
-import { keyOfRequest } from "./keys.ts";
+import { keyOfRequest, namesKey } from "./keys.ts";
 import { acquireBody, keepAliveBody, lockDocs, ownerCharactersMax } from "./lock-docs.ts";
 import { acquire } from "./lock-wait.ts";
 import { durationOf, jsonValueOf, revisionOf } from "./operations.ts";
@@ -29,6 +29,8 @@ import {
 } from "./route-kit.ts";
 
 const bareRoute = "/v1/locks";
+/** An owner and a value, each byte perhaps written as six characters. */
+const bodyLimit = 64 * 1024;
 
 /**
  * Locks with a fair queue and fencing tokens: acquire, keep alive, release, look. The name is the rest of the path, or `?key64=` where that
@@ -42,12 +44,12 @@ export const lockRoutes: Routes = (app, kit) => {
   for (const url of [`${bareRoute}/*`, bareRoute]) {
     app.post<Acquire>(
       url,
-      { schema: { body: acquireBody }, config: { docs: docs.acquire } },
+      { schema: { body: acquireBody }, bodyLimit, config: { docs: docs.acquire } },
       (request, reply) => onAcquire(kit, forms, request, request.body, reply),
     );
     app.put<KeepAlive>(
       url,
-      { schema: { body: keepAliveBody }, config: { docs: docs.keepAlive } },
+      { schema: { body: keepAliveBody }, bodyLimit, config: { docs: docs.keepAlive } },
       (request, reply) => onKeepAlive(kit, forms, request, request.body, reply),
     );
     app.delete(url, { config: { docs: docs.release } }, (request, reply) =>
@@ -59,7 +61,7 @@ export const lockRoutes: Routes = (app, kit) => {
   );
   app.get(bareRoute, { config: { docs: docs.list } }, (request, reply) => {
     const { query } = splitTarget(request.raw.url ?? "");
-    const isNamed = /(^|&)key64=/.test(query);
+    const isNamed = namesKey(query);
     return isNamed ? onLook(kit, forms, request, reply) : onList(kit, forms, request, reply);
   });
 };

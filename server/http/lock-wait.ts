@@ -129,12 +129,11 @@ function isFor(owner: string, { holder, waiters }: LockView): boolean {
  */
 async function askAgain(asking: Asking, last: Queued): Promise<Held | Busy | Queued> {
   while (!asking.gone.aborted) {
-    const isLast = isOver(asking);
     try {
       return await ask(asking);
     } catch (error) {
       passUnlessService(error);
-      if (isLast && !asking.gone.aborted) {
+      if (isOver(asking) && !asking.gone.aborted) {
         throw unknown(asking.command, error);
       }
     }

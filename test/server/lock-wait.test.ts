@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { ServiceError } from "../../server/errors.ts";
 import type { RequestContext } from "../../server/http/service.ts";
 import type { Command } from "../../storage/commands.ts";
@@ -200,6 +201,26 @@ describe("waiting for a lock", () => {
     const { code, applied } = answer.json<{ code: string; applied: string }>();
     assert.deepEqual([code, applied], ["outcome_unknown", "unknown"]);
     assert.deepEqual(await waiters(), ["w"]);
+  });
+
+  test("asks no more when an ask that began in time has failed after it", async () => {
+    await acquire("holder");
+    let asks = 0;
+    server.service.intercept = async ({ requestId, deadlineMs }, { type }) => {
+      if (requestId === "by-w" && type === "lock_acquire") {
+        asks += 1;
+        if (asks > 1) {
+          // As a shard without a leader would.
+          await delay(deadlineMs - performance.now());
+          throw new ServiceError("no_leader", "for a test");
+        }
+      }
+    };
+    const answer = acquire("w", "?wait=300ms&timeout=500ms");
+    await until(async () => (await waiters()).includes("w"));
+    await release("holder");
+    assert.equal((await answer).statusCode, 504);
+    assert.equal(asks, 2);
   });
 
   test("says what failed when nothing was queued", async () => {
