@@ -8,8 +8,8 @@ import { jsonKey, jsonLiveRecord, jsonWrite } from "./json-values.ts";
 import type { Operation } from "./operations.ts";
 import { expectResult } from "./outcomes.ts";
 import { asServiceError } from "./problems.ts";
-import { consistencyOf, contextOf, type RouteKit } from "./route-kit.ts";
-import type { Consistency } from "./service.ts";
+import { consistencyOf, type RouteKit } from "./route-kit.ts";
+import type { Consistency, RequestContext } from "./service.ts";
 
 /** How a batch is to be read, and for how long. */
 export interface BatchQuery {
@@ -36,7 +36,7 @@ interface Found extends Asked {
 export class BatchRunner {
   readonly #kit: RouteKit;
   readonly #request: FastifyRequest;
-  readonly #timeoutMs: number | null;
+  readonly #context: RequestContext;
   readonly #consistency: Consistency;
   readonly #idempotency: IdempotencyKey | null;
   /** Bytes of values that the answer still takes. */
@@ -47,11 +47,12 @@ export class BatchRunner {
     kit: RouteKit,
     request: FastifyRequest,
     query: BatchQuery,
+    context: RequestContext,
     idempotency: IdempotencyKey | null,
   ) {
     this.#kit = kit;
     this.#request = request;
-    this.#timeoutMs = query.timeout;
+    this.#context = context;
     this.#consistency = consistencyOf(query.consistency, request.headers);
     this.#idempotency = idempotency;
     this.#room = kit.config.batchBytesMax;
@@ -96,7 +97,7 @@ export class BatchRunner {
       const served = await service.execute(
         operation.key,
         operation,
-        contextOf(this.#kit, this.#request, this.#timeoutMs),
+        this.#context,
         key === null ? null : { key: `${key.key}/${at}`, fingerprint: key.fingerprint },
       );
       const result = expectResult(served, operation.type);
@@ -121,7 +122,7 @@ export class BatchRunner {
         shard,
         { type: "get_many", keys: asked.map(({ key }) => key), bytesMax: this.#room },
         this.#consistency,
-        contextOf(this.#kit, this.#request, this.#timeoutMs),
+        this.#context,
       );
       if (value.type !== "get_many") {
         throw new InvariantViolation(`get_many was answered with ${value.type}`);
@@ -156,7 +157,7 @@ export class BatchRunner {
     const { batchBytesMax } = this.#kit.config;
     return new ServiceError(
       "value_too_large",
-      `a batch is answered with up to ${batchBytesMax} bytes of values, and this one does not fit any more; read the key by itself or in another batch`,
+      `a batch is answered with up to ${batchBytesMax} bytes of values, and this one, or one before it on the same shard, does not fit any more; read the key by itself or in another batch`,
       { extra: { limit_bytes: batchBytesMax } },
     );
   }

@@ -34,8 +34,9 @@ export function fenced<Each extends Operation>(operation: Each, fence: Fence | n
 }
 
 /**
- * A transaction's branch whose writes are fenced. A branch that only reads would go unjudged: it gets one more operation at its end, the
- * deletion of the key that nobody can have, the empty one. That changes nothing, takes no revision, and is judged like any other write.
+ * A transaction's branch that is fenced: by its first write, because all of it is judged before any of it happens, and to judge means to read
+ * the lock with all its queue. A branch that only reads would go unjudged: it gets one more operation at its end, the deletion of the key that
+ * nobody can have, the empty one. That changes nothing, takes no revision, and is judged like any other write.
  */
 export function fencedBranch(
   branch: readonly Operation[],
@@ -44,9 +45,10 @@ export function fencedBranch(
   if (fence === null) {
     return branch;
   }
-  const writes = branch.some(({ type }) => type !== "get");
-  const all = branch.map((operation) => fenced(operation, fence));
-  return writes ? all : [...all, { ...judgement, fence }];
+  const first = branch.findIndex(({ type }) => type !== "get");
+  return first < 0
+    ? [...branch, { ...judgement, fence }]
+    : branch.map((operation, at) => (at === first ? fenced(operation, fence) : operation));
 }
 
 const judgement = {

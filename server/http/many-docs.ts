@@ -21,7 +21,7 @@ export function batchDocs(form: Form): RouteDocs {
   return {
     summary: "Many independent operations",
     description:
-      "Not atomic, in no order; each has a status of its own. The answer has room for as many bytes of values as the body may have (--batch-bytes-max): a get that does not fit has the status 413, `value_too_large`, and a write is told of with `previous_omitted` in place of `previous`.",
+      "Not atomic, in no order; each has a status of its own. The answer has room for as many bytes of values as the body may have (--batch-bytes-max): a get that does not fit, and those that follow it on its shard, have the status 413, `value_too_large`, and a write is told of with `previous_omitted` in place of `previous`.",
     tags,
     query: form,
     headers: {

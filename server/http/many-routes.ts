@@ -36,8 +36,9 @@ export const manyRoutes: Routes = (app, kit) => {
       const batch = request.body.operations.map((each, at) =>
         operationOf(each, `operation ${at}`, kit.config),
       );
-      const runner = new BatchRunner(kit, request, query, idempotencyFor(request));
-      await kit.service.started(contextOf(kit, request, query.timeout));
+      const context = contextOf(kit, request, query.timeout);
+      const runner = new BatchRunner(kit, request, query, context, idempotencyFor(request));
+      await kit.service.started(context);
       const written = batch.filter(({ type }) => type !== "get").map(({ key }) => key);
       const fence = fenceOn(kit.service, request.headers, written);
       return { results: await runner.run(batch.map((each) => fenced(each, fence))) };
