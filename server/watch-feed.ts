@@ -230,6 +230,12 @@ export class ShardFeed {
       }
       const answer = await this.#askAnyone(after, waitMs, unasked);
       if (answer?.type === "changes") {
+        const { changes, position } = answer.chunk;
+        if (waitMs === 0 && changes.length === 0 && position.index <= after.index) {
+          // It is behind, and was not asked to wait: perhaps another is not, perhaps a moment later.
+          this.#turn += 1;
+          await access.pause(this.shard);
+        }
         this.#fetched = this.#position === after ? answer.chunk : null;
         return;
       }
