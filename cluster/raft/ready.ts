@@ -29,7 +29,10 @@ export interface Write {
   readonly entries: readonly Entry[];
   /** Replaces state and log; comes before `entries`. The bytes are already staged by the host. */
   readonly snapshot: SnapshotMetadata | null;
-  /** Whether the batch must be synced: true when it holds entries, a snapshot, or a new term or vote. */
+  /**
+   * Whether the batch must be synced: true when it holds entries, a snapshot, or a new term or vote. A host may sync every batch, as
+   * storage/ has to; the simulation of the core loses what need not be.
+   */
   readonly mustSync: boolean;
   /**
    * Votes and append acknowledgements: promises that only this write makes true. Those that need no write, because what they promise is

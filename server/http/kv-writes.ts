@@ -232,7 +232,6 @@ async function execute(
   return served;
 }
 
-/** A fence can only be judged where the lock lives. */
 function bodyOf(request: FastifyRequest): Uint8Array {
   return request.body instanceof Uint8Array ? request.body : nothing;
 }

@@ -35,11 +35,6 @@ export class HttpServer {
     return this.#options.config.httpAdvertise ?? this.address;
   }
 
-  /** Requests that have no answer yet. */
-  get inflightCount(): number {
-    return this.#app?.admission.load.requests ?? 0;
-  }
-
   /** Rejects when the port is taken. */
   async start(): Promise<void> {
     const { config } = this.#options;
