@@ -147,6 +147,8 @@ export class ChaosRun {
     const { longestOutageMs } = this.#pulses;
     await Promise.all(this.#clients.map((client) => client.stop()));
     await this.#pulses.stop();
+    // What follows is the runner's own work, and holds up nobody else's.
+    this.#eventLoop.disable();
     await this.#readAll();
     await this.#settle();
     return {
