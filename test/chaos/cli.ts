@@ -3,7 +3,15 @@ import { cp, mkdir, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { drawPlan, type FaultKind, faultKinds, networkKinds, type Plan } from "./plan.ts";
+import {
+  containerKinds,
+  drawPlan,
+  type FaultKind,
+  faultKinds,
+  inContainers,
+  networkKinds,
+  type Plan,
+} from "./plan.ts";
 import { type Footprint, readRecord, type RunRecord, writeRecord } from "./record.ts";
 import { ChaosRun } from "./run.ts";
 import { SmallDisks } from "./small-disks.ts";
@@ -19,6 +27,7 @@ Runs clusters of real processes under attack and checks what they promised. Each
 --runs N       that many runs; 1 if neither is given
 --seconds N    how long clients work in each run (60)
 --faults LIST  what is done to it, mixed by the seed (all): ${faultKinds.join(", ")}
+--containers   the cluster of docker-compose.yml in containers; faults: ${containerKinds.join(", ")}
 --each         every run with one kind of faults, one after the other, then one with all of them
 --seed N       of the first run; the next has the next (a random one)
 --results FILE appends a line of JSON for each run; the table at the end covers all of the file
@@ -32,6 +41,7 @@ const { values } = parseArgs({
     runs: { type: "string" },
     seconds: { type: "string", default: "60" },
     faults: { type: "string", default: "all" },
+    containers: { type: "boolean", default: false },
     each: { type: "boolean", default: false },
     seed: { type: "string" },
     results: { type: "string" },
@@ -58,11 +68,12 @@ if (values.help) {
 
 /** The kinds that a list names. Of `all`, those that are possible here. */
 function kindsOf(list: string): readonly FaultKind[] {
-  const names: readonly string[] = list === "all" ? faultKinds : list.split(",");
+  const all = values.containers ? containerKinds : faultKinds;
+  const names: readonly string[] = list === "all" ? all : list.split(",");
   const kinds = names.map((name) => {
-    const kind = faultKinds.find((each) => each === name);
+    const kind = all.find((each) => each === name);
     if (kind === undefined) {
-      throw new Error(`there is no fault "${name}"; there are: ${faultKinds.join(", ")}`);
+      throw new Error(`there is no fault "${name}"; there are: ${all.join(", ")}`);
     }
     return kind;
   });
@@ -78,6 +89,9 @@ function kindsOf(list: string): readonly FaultKind[] {
 }
 
 function impossibleHere(kinds: readonly FaultKind[]): readonly FaultKind[] {
+  if (values.containers) {
+    return [];
+  }
   const network = process.platform === "linux" ? [] : networkKinds;
   const disk: FaultKind[] =
     kinds.includes("disk-full") && !SmallDisks.arePossible() ? ["disk-full"] : [];
@@ -97,7 +111,7 @@ async function runMany(kinds: readonly FaultKind[]): Promise<void> {
       break;
     }
     const plan = drawPlan(seed, values.each ? oneOf(kinds, seed) : kinds, Number(values.seconds));
-    results.push(await runOne(plan));
+    results.push(await runOne(values.containers ? inContainers(plan) : plan));
   }
   console.log(`\n${verdictTable(values.results === undefined ? results : readResults())}`);
 }
@@ -163,7 +177,7 @@ function report(result: RunResult): void {
     `${Math.round(result.calmRate)}/s before faults`,
     `longest outage ${Math.round(result.longestOutageMs)} ms`,
     `healed in ${Math.round(result.healedMs)} ms`,
-    footprintsOf(result),
+    ...footprintsOf(result),
     ...(undecided > 0 ? [`${undecided} keys undecided`] : []),
     ...(result.void === null ? [] : [result.void]),
   ];
@@ -175,10 +189,11 @@ function report(result: RunResult): void {
 }
 
 /** Memory and open files of each node, before the first fault and after the last. */
-function footprintsOf({ footprints }: RunResult): string {
+function footprintsOf({ footprints }: RunResult): readonly string[] {
   const list = (each: readonly Footprint[]): string =>
     each.map(({ ownMiB, openFiles }) => `${Math.round(ownMiB)} MiB/${openFiles}`).join(" ");
-  return `memory and files ${list(footprints.before)}, then ${list(footprints.after)}`;
+  const { before, after } = footprints;
+  return before.length > 0 ? [`memory and files ${list(before)}, then ${list(after)}`] : [];
 }
 
 function readResults(): readonly RunResult[] {

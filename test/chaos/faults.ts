@@ -1,18 +1,31 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { LocalCluster } from "../../scripts/lib/local-cluster.ts";
 import type { Prng } from "../sim/prng.ts";
 import type { Weather } from "./flow.ts";
 import type { FaultyNetwork } from "./network.ts";
 import type { FaultKind } from "./plan.ts";
 import type { SmallDisks } from "./small-disks.ts";
 
+/** What can be done to single nodes, processes or containers. */
+export interface Nodes {
+  kill(id: string): Promise<void>;
+  /** SIGTERM; resolves when it has ended. */
+  stop(id: string): Promise<void>;
+  pause(id: string): Promise<void> | void;
+  resume(id: string): Promise<void> | void;
+  restart(id: string): Promise<void>;
+  isRunning(id: string): boolean;
+}
+
 /** What faults happen to. */
 export interface Scene {
-  readonly cluster: LocalCluster;
+  readonly ids: readonly string[];
+  readonly cluster: Nodes;
   /** Null when nodes speak to each other directly. */
   readonly network: FaultyNetwork | null;
   /** Null when data is on an ordinary disk. */
   readonly disks: SmallDisks | null;
+  /** Takes nodes off the network of the others, or brings them back; null where proxies do that. */
+  readonly isolate: ((ids: readonly string[], isCutOff: boolean) => Promise<void>) | null;
   readonly random: Prng;
   readonly leader: () => string | null;
   readonly victimsMax: number;
@@ -41,7 +54,7 @@ export function drawFault(kind: FaultKind, scene: Scene): Fault {
     case "kill":
       return killed(drawVictims(scene), scene);
     case "kill-all":
-      return killed(idsOf(scene), scene);
+      return killed(scene.ids, scene);
     case "term":
       return terminated(drawVictims(scene), scene);
     case "pause":
@@ -63,14 +76,10 @@ export function drawFault(kind: FaultKind, scene: Scene): Fault {
   }
 }
 
-function idsOf({ cluster }: Scene): readonly string[] {
-  return cluster.nodes.map(({ id }) => id);
-}
-
 /** A minority, more often than not with whoever leads most. */
 function drawVictims(scene: Scene): readonly string[] {
   const { random, victimsMax } = scene;
-  const ids = idsOf(scene);
+  const ids = scene.ids;
   const leader = scene.leader();
   const first = leader !== null && random.chance(0.6) ? leader : random.pick(ids);
   const others = ids.filter((id) => id !== first);
@@ -103,8 +112,8 @@ function paused(ids: readonly string[], scene: Scene): Fault {
   return {
     what: `SIGSTOP of ${ids.join(", ")}`,
     holdMs: drawHoldMs(scene, 500, 10_000),
-    begin: async () => ids.forEach((id) => scene.cluster.pause(id)),
-    end: async () => ids.forEach((id) => scene.cluster.resume(id)),
+    begin: async () => void (await Promise.all(ids.map((id) => scene.cluster.pause(id)))),
+    end: async () => void (await Promise.all(ids.map((id) => scene.cluster.resume(id)))),
   };
 }
 
@@ -129,8 +138,17 @@ function weather(
 
 /** Some cannot speak with some others: a minority with anybody, or two with each other although a third hears both. */
 function partitioned(scene: Scene): Fault {
-  const { random } = scene;
-  const ids = idsOf(scene);
+  const { random, isolate } = scene;
+  if (isolate !== null) {
+    const victims = drawVictims(scene);
+    return {
+      what: `${victims.join(", ")} off the network`,
+      holdMs: drawHoldMs(scene, 1000, 15_000),
+      begin: () => isolate(victims, true),
+      end: () => isolate(victims, false),
+    };
+  }
+  const ids = scene.ids;
   const isPartial = random.chance(0.25);
   const here = isPartial ? drawVictims(scene).slice(0, 1) : drawVictims(scene);
   const rest = ids.filter((id) => !here.includes(id));
@@ -146,7 +164,7 @@ function partitioned(scene: Scene): Fault {
 
 function oneWay(ids: readonly string[], scene: Scene): Fault {
   const isDeaf = scene.random.chance(0.5);
-  const others = idsOf(scene).filter((id) => !ids.includes(id));
+  const others = scene.ids.filter((id) => !ids.includes(id));
   const what = `${ids.join(", ")} ${isDeaf ? "hears" : "reaches"} nobody`;
   return weather(scene, what, drawHoldMs(scene, 1000, 15_000), (network) => {
     for (const [id, other] of ids.flatMap((id) => others.map((other) => [id, other] as const))) {
@@ -158,7 +176,7 @@ function oneWay(ids: readonly string[], scene: Scene): Fault {
 
 /** Bad weather everywhere, or around a minority. */
 function stormy(scene: Scene, change: Partial<Weather>, name: string): Fault {
-  const ids = idsOf(scene);
+  const ids = scene.ids;
   const hit = scene.random.chance(0.5) ? ids : drawVictims(scene);
   const what = `${name} around ${hit.join(", ")}`;
   return weather(scene, what, drawHoldMs(scene, 2000, 20_000), (network) => {
@@ -182,10 +200,9 @@ function diskFull(ids: readonly string[], scene: Scene): Fault {
   if (disks === null) {
     throw new Error("a full disk needs small disks");
   }
-  const isRunning = (id: string): boolean => cluster.nodes.some((n) => n.id === id && n.pid);
   const untilEnded = async (): Promise<void> => {
     const deadline = performance.now() + noticeMs;
-    while (ids.some(isRunning) && performance.now() < deadline) {
+    while (ids.some((id) => cluster.isRunning(id)) && performance.now() < deadline) {
       await delay(20);
     }
   };

@@ -19,6 +19,15 @@ export type FaultKind = (typeof faultKinds)[number];
 /** They need proxies between the nodes, which need Linux. */
 export const networkKinds: readonly FaultKind[] = ["partition", "one-way", "delay", "loss", "cut"];
 
+/** The engine can do these to containers. */
+export const containerKinds: readonly FaultKind[] = [
+  "kill",
+  "kill-all",
+  "term",
+  "pause",
+  "partition",
+];
+
 /** One run, as the seed draws it. Who is hit when depends on the cluster as well: real processes are never the same twice. */
 export interface Plan {
   readonly seed: number;
@@ -31,6 +40,8 @@ export interface Plan {
   /** Few: followers that were away need a snapshot. */
   readonly retainedEntries: number;
   readonly snapshotChunkBytes: number;
+  /** The three nodes of docker-compose.yml in containers, not processes. */
+  readonly isInContainers: boolean;
   readonly usesProxies: boolean;
   readonly usesSmallDisks: boolean;
   readonly clients: ClientScenario;
@@ -58,6 +69,7 @@ export function drawPlan(seed: number, kinds: readonly FaultKind[], seconds: num
     replicationFactor: nodes === 5 ? random.pick([3, 5]) : 3,
     retainedEntries: random.pick([100, 1000, 20_000]),
     snapshotChunkBytes: random.pick([4096, 262_144]),
+    isInContainers: false,
     usesProxies: kinds.some((kind) => networkKinds.includes(kind)),
     usesSmallDisks: kinds.includes("disk-full"),
     clients: {
@@ -70,6 +82,19 @@ export function drawPlan(seed: number, kinds: readonly FaultKind[], seconds: num
     },
     watchers: random.between(3, 6),
     ballastWrites: seconds >= soakSecondsMin ? 150_000 : 0,
+  };
+}
+
+/** The same clients on the cluster of docker-compose.yml. */
+export function inContainers(plan: Plan): Plan {
+  return {
+    ...plan,
+    isInContainers: true,
+    nodes: 3,
+    shards: 8,
+    replicationFactor: 3,
+    usesProxies: false,
+    usesSmallDisks: false,
   };
 }
 

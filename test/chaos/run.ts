@@ -7,13 +7,14 @@ import { Client, pairOf } from "../workload/client.ts";
 import type { Door } from "../workload/door.ts";
 import { History } from "../workload/history.ts";
 import { writeBallast } from "./ballast.ts";
+import { ContainerTrial } from "./container-trial.ts";
 import { drawFault } from "./faults.ts";
 import { HttpDoors, realTime } from "./http-doors.ts";
 import { Observer } from "./observer.ts";
 import { calmShares, type FaultKind, type Plan, victimsMax } from "./plan.ts";
 import { findTags, Pulses } from "./pulses.ts";
 import { type Figures, recordedHistory, type RunRecord } from "./record.ts";
-import { TrialCluster } from "./trial.ts";
+import { type Trial, TrialCluster } from "./trial.ts";
 
 /** After healing, every shard takes a write within this; usually in less than a second. */
 const livenessMs = 20_000;
@@ -31,7 +32,7 @@ const watchedPrefixes = ["", "", "register", "{", "text", "counter"];
 export class ChaosRun {
   readonly #plan: Plan;
   readonly #random: Prng;
-  readonly #trial: TrialCluster;
+  readonly #trial: Trial;
   readonly #history = new History();
   readonly #observer: Observer;
   readonly #pulses: Pulses;
@@ -45,7 +46,7 @@ export class ChaosRun {
   readonly #eventLoop = monitorEventLoopDelay();
   #faults = 0;
 
-  private constructor(plan: Plan, trial: TrialCluster, surprises: { what: string }[]) {
+  private constructor(plan: Plan, trial: Trial, surprises: { what: string }[]) {
     this.#plan = plan;
     this.#trial = trial;
     this.#surprises = surprises;
@@ -87,7 +88,9 @@ export class ChaosRun {
     const surprises: { what: string }[] = [];
     const onSurprise = (what: string): void => void surprises.push({ what });
     const random = new Prng(plan.seed ^ 0x0e7);
-    const trial = await TrialCluster.start(plan, directory, random, onSurprise);
+    const trial: Trial = plan.isInContainers
+      ? await ContainerTrial.start(directory)
+      : await TrialCluster.start(plan, directory, random, onSurprise);
     try {
       await writeBallast(trial.urls, plan.ballastWrites);
     } catch (error) {
@@ -164,22 +167,24 @@ export class ChaosRun {
   /** One fault after the other, each kind once before one comes again. */
   async #makeTrouble(endMs: number, onDeed: (what: string) => void): Promise<void> {
     const random = this.#random.fork();
-    const { cluster, network, disks, mayEnd } = this.#trial;
+    const { ids, cluster, network, disks, isolate, mayEnd } = this.#trial;
     const pauseMsMax = Math.min(3000, (this.#plan.seconds * 1000) / 10);
     for (const kind of inRounds(this.#plan.kinds, random)) {
       if (performance.now() > endMs) {
         return;
       }
       const fault = drawFault(kind, {
+        ids,
         cluster,
         network,
         disks,
+        isolate,
         mayEnd,
         random,
         leader: () => this.#observer.busiestLeader(),
         victimsMax: victimsMax(this.#plan),
         holdMsMax: (this.#plan.seconds * 1000) / 4,
-        restart: (ids) => this.#trial.restart(ids),
+        restart: (victims) => this.#trial.restart(victims),
       });
       this.#did(fault.what, onDeed);
       this.#faults += 1;

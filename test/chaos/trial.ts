@@ -4,6 +4,7 @@ import { LocalCluster } from "../../scripts/lib/local-cluster.ts";
 import { usageOf } from "../../scripts/lib/process-usage.ts";
 import { freePorts } from "../e2e/support.ts";
 import type { Prng } from "../sim/prng.ts";
+import type { Scene } from "./faults.ts";
 import { FaultyNetwork } from "./network.ts";
 import type { Plan } from "./plan.ts";
 import type { Footprint } from "./record.ts";
@@ -15,9 +16,24 @@ const readyMs = 60_000;
 /** What a node says when it ends as it should: because its disk is full. */
 const saysDiskFull = /disk_full|disk is full/;
 
+/** What a run needs of a cluster, whatever its nodes are. */
+export interface Trial extends Pick<
+  Scene,
+  "ids" | "cluster" | "network" | "disks" | "isolate" | "mayEnd" | "restart"
+> {
+  readonly urls: readonly string[];
+  footprints(): readonly Footprint[];
+  /** Undoes whatever was done; resolves when all nodes are ready. */
+  heal(): Promise<void>;
+  /** Ends all of it in order and gives back what it had. */
+  stop(): Promise<void>;
+}
+
 /** A cluster of real processes in a directory of its own, with the network and disks that the plan's faults need. */
-export class TrialCluster {
-  readonly cluster: LocalCluster;
+export class TrialCluster implements Trial {
+  readonly #local: LocalCluster;
+  readonly cluster: Trial["cluster"];
+  readonly isolate = null;
   readonly network: FaultyNetwork | null;
   readonly disks: SmallDisks | null;
   /** Nodes that may end by themselves now. */
@@ -27,7 +43,7 @@ export class TrialCluster {
   readonly #onSurprise: (what: string) => void;
   /** When this program ends in the middle of it, nothing stays behind. */
   readonly #onExit = (): void => {
-    for (const { pid } of this.cluster.nodes) {
+    for (const { pid } of this.#local.nodes) {
       if (pid !== null) {
         process.kill(pid, "SIGKILL");
       }
@@ -47,7 +63,7 @@ export class TrialCluster {
     const publicPort = (id: string): number => firstPort + 2 * nodes + Number(id.slice(1)) - 1;
     const dataDirectory = join(directory, "data");
     mkdirSync(dataDirectory, { recursive: true });
-    this.cluster = new LocalCluster({
+    this.#local = new LocalCluster({
       nodes,
       shards,
       replicationFactor,
@@ -63,7 +79,16 @@ export class TrialCluster {
       onLine: (id, line) => this.#said(id, line),
       onExit: (id, how, expected) => this.#ended(id, how, expected),
     });
-    const networkNodes = this.cluster.nodes.map((node) => ({
+    const local = this.#local;
+    this.cluster = {
+      kill: async (id) => void (await local.kill(id)),
+      stop: async (id) => void (await local.stop(id)),
+      pause: (id) => local.pause(id),
+      resume: (id) => local.resume(id),
+      restart: async (id) => void (await local.restart(id)),
+      isRunning: (id) => local.nodes.some((node) => node.id === id && node.pid !== null),
+    };
+    const networkNodes = this.#local.nodes.map((node) => ({
       id: node.id,
       port: Number(node.peer.split(":")[1]),
       publicPort: publicPort(node.id),
@@ -92,8 +117,8 @@ export class TrialCluster {
         trial.disks?.mount(id);
         await trial.network?.up(id);
       }
-      await trial.cluster.start();
-      await trial.cluster.ready(readyMs);
+      await trial.#local.start();
+      await trial.#local.ready(readyMs);
     } catch (error) {
       await trial.stop();
       throw error;
@@ -102,11 +127,11 @@ export class TrialCluster {
   }
 
   get ids(): readonly string[] {
-    return this.cluster.nodes.map(({ id }) => id);
+    return this.#local.nodes.map(({ id }) => id);
   }
 
   get urls(): readonly string[] {
-    return this.cluster.nodes.map(({ url }) => url);
+    return this.#local.nodes.map(({ url }) => url);
   }
 
   /** What each running process holds now. Nothing on systems without /proc. */
@@ -114,7 +139,7 @@ export class TrialCluster {
     if (process.platform !== "linux") {
       return [];
     }
-    return this.cluster.nodes.flatMap(({ id, pid }) => {
+    return this.#local.nodes.flatMap(({ id, pid }) => {
       if (pid === null) {
         return [];
       }
@@ -127,18 +152,18 @@ export class TrialCluster {
   async restart(ids: readonly string[]): Promise<void> {
     for (const id of ids) {
       await this.network?.up(id);
-      if (this.cluster.nodes.some((node) => node.id === id && node.pid === null)) {
-        await this.cluster.restart(id);
+      if (this.#local.nodes.some((node) => node.id === id && node.pid === null)) {
+        await this.#local.restart(id);
       }
     }
-    await this.cluster.ready(readyMs, [...ids]);
+    await this.#local.ready(readyMs, [...ids]);
   }
 
   /** Undoes whatever was done; resolves when all nodes are ready. */
   async heal(): Promise<void> {
     this.network?.heal();
     for (const id of this.ids) {
-      this.cluster.resume(id);
+      this.#local.resume(id);
       this.disks?.free(id);
     }
     await this.restart(this.ids);
@@ -147,7 +172,7 @@ export class TrialCluster {
 
   /** Stops all processes in order and gives back what they had. */
   async stop(): Promise<void> {
-    await this.cluster.stopAll();
+    await this.#local.stopAll();
     this.network?.close();
     this.disks?.unmountAll();
     this.#logs.forEach((log) => log.end());
