@@ -16,6 +16,9 @@ export interface ProcessLoopOptions {
   readonly onUncaught: (error: unknown) => void;
 }
 
+/** No timer is finer than this: a shorter wait would end at the same number, and whoever waits for a moment to pass would wait for ever. */
+const resolutionMs = 0.001;
+
 /** The event loop and the clock of one simulated process: it can be stopped for a while, or for ever. */
 export class ProcessLoop implements Timers {
   readonly #options: ProcessLoopOptions;
@@ -45,7 +48,7 @@ export class ProcessLoop implements Timers {
   after(delayMs: number, run: () => void): Timer {
     const { time, rate } = this.#options;
     let isCancelled = false;
-    const callOff = time.after(delayMs / rate, () =>
+    const callOff = time.after(Math.max(delayMs, resolutionMs) / rate, () =>
       this.enter("timer", () => {
         if (!isCancelled) {
           run();
