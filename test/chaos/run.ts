@@ -45,6 +45,8 @@ export class ChaosRun {
   readonly #startedMs = performance.now();
   readonly #eventLoop = monitorEventLoopDelay();
   #faults = 0;
+  /** What watchers were told until all had been told the same. */
+  #streams: RunRecord["streams"] = [];
 
   private constructor(plan: Plan, trial: Trial, surprises: { what: string }[]) {
     this.#plan = plan;
@@ -237,6 +239,14 @@ export class ChaosRun {
     while (performance.now() < deadline && checkWatchStreams(this.#watchers, []).length > 0) {
       await delay(500);
     }
+    // Keys still expire: what is told from now on reaches some watchers before they are stopped, and others not.
+    this.#streams = this.#watchers.map(({ prefix, stretches }) => ({
+      prefix,
+      stretches: stretches.map(({ state, changes }) => ({
+        state: [...state],
+        changes: [...changes],
+      })),
+    }));
     const doubts = await Promise.all(this.#trial.urls.map(digestMismatches));
     doubts.filter((line) => !line.endsWith(" 0")).forEach((line) => this.#surprise(line));
   }
@@ -246,7 +256,7 @@ export class ChaosRun {
       plan: this.#plan,
       figures,
       ...recordedHistory(this.#history),
-      streams: this.#watchers.map(({ prefix, stretches }) => ({ prefix, stretches })),
+      streams: this.#streams,
       sightings: this.#observer.sightings,
       deeds: this.#deeds,
       surprises: this.#surprises,
