@@ -37,6 +37,11 @@ export const regressions: readonly {
     what: "a snapshot to a process that dies is not sent for ever",
     test: "test/transport/memory-network.test.ts",
   },
+  {
+    seed: 42326,
+    what: "simulated time goes on, however short a wait is",
+    test: "test/node-sim/node-sim.test.ts",
+  },
 ];
 
 /** The same in the world with an odd replica. */
