@@ -1,10 +1,11 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Watchers } from "./bench/watchers.ts";
 import { LocalCluster } from "./lib/local-cluster.ts";
+import { usageOf } from "./lib/process-usage.ts";
 
 const { values } = parseArgs({
   options: {
@@ -43,19 +44,22 @@ async function main(): Promise<void> {
       throw new Error("there is no first node");
     }
     await delay(2000);
-    const before = await usageOf(node.pid);
+    const before = usageOf(node.pid);
     await delay(idleMs);
-    const withoutWatchers = await usageOf(node.pid);
+    const withoutWatchers = usageOf(node.pid);
     const watchers = new Watchers();
     await watchers.open(`${node.url}/v1/watch?prefix=bench-`, watcherCount);
     await delay(2000);
-    const opened = await usageOf(node.pid);
+    const opened = usageOf(node.pid);
     await delay(idleMs);
-    const idle = await usageOf(node.pid);
-    print("memory without watchers", `${mib(withoutWatchers.bytes)} MiB`);
-    print(`memory with ${watcherCount} idle watchers`, `${mib(idle.bytes)} MiB`);
-    print("processor without watchers", percent(withoutWatchers.cpuMs - before.cpuMs, idleMs));
-    print("processor with idle watchers", percent(idle.cpuMs - opened.cpuMs, idleMs));
+    const idle = usageOf(node.pid);
+    print("memory without watchers", `${withoutWatchers.rssMiB.toFixed(0)} MiB`);
+    print(`memory with ${watcherCount} idle watchers`, `${idle.rssMiB.toFixed(0)} MiB`);
+    print(
+      "processor without watchers",
+      percent(withoutWatchers.cpuSeconds - before.cpuSeconds, idleMs),
+    );
+    print("processor with idle watchers", percent(idle.cpuSeconds - opened.cpuSeconds, idleMs));
     const times: number[] = [];
     for (let write = 0; write < writeCount; write++) {
       const startMs = performance.now();
@@ -80,25 +84,8 @@ async function main(): Promise<void> {
   }
 }
 
-/** Resident memory and processor time of a process, from /proc (Linux). */
-async function usageOf(pid: number): Promise<{ readonly bytes: number; readonly cpuMs: number }> {
-  const status = await readFile(`/proc/${pid}/status`, "utf8");
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const kib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
-  const millisecondsPerTick = 10;
-  return {
-    bytes: kib * 1024,
-    cpuMs: (Number(fields[11]) + Number(fields[12])) * millisecondsPerTick,
-  };
-}
-
-function mib(bytes: number): string {
-  return (bytes / 1024 / 1024).toFixed(0);
-}
-
-function percent(cpuMs: number, ms: number): string {
-  return `${((100 * cpuMs) / ms).toFixed(1)} % of a core`;
+function percent(cpuSeconds: number, ms: number): string {
+  return `${((100_000 * cpuSeconds) / ms).toFixed(1)} % of a core`;
 }
 
 function print(what: string, value: string): void {
