@@ -1,4 +1,11 @@
 import prom from "prom-client";
+import {
+  HistogramTally,
+  NumberTally,
+  type HistogramSeries,
+  type NumberSeries,
+  type Sample,
+} from "./tally.ts";
 
 /**
  * Every metric of a node, declared once: the name, the help text, the labels and the type of the object that records it all
@@ -60,44 +67,20 @@ export interface MetricDefinition {
 /** Every instrument by its name in the code. */
 export type Instruments = ReturnType<typeof declareAll>;
 
-/** Values of a metric's labels. */
-export type Labels<Name extends string> = Readonly<Record<Name, string>>;
-
 /** Counts up. `reset` is for counters that mirror a count which is kept elsewhere. */
-export interface Counter<Name extends string> {
-  inc(labels: Labels<Name>, by: number): void;
-  reset(): void;
-}
-
+export type Counter<Name extends string> = Pick<NumberTally<Name>, "inc" | "reset">;
 /** `reset` forgets all label values: shards and peers come and go. */
-export interface Gauge<Name extends string> {
-  set(labels: Labels<Name>, value: number): void;
-  inc(labels: Labels<Name>, by: number): void;
-  reset(): void;
-}
-
+export type Gauge<Name extends string> = Pick<NumberTally<Name>, "set" | "inc" | "reset">;
 /** Counts observations in buckets. */
-export interface Histogram<Name extends string> {
-  observe(labels: Labels<Name>, value: number): void;
-}
-
-/** Where recording happens without labels: saves the empty object. */
-export interface PlainHistogram {
-  observe(value: number): void;
-}
-
+export type Histogram<Name extends string> = Pick<HistogramTally<Name>, "observe">;
 /** A counter without labels. */
-export interface PlainCounter {
-  inc(by: number): void;
-  reset(): void;
-}
-
+export type PlainCounter = Pick<NumberSeries, "inc" | "reset">;
 /** A gauge without labels. */
-export interface PlainGauge {
-  set(value: number): void;
-  inc(by: number): void;
-}
+export type PlainGauge = Pick<NumberSeries, "set" | "inc">;
+/** A histogram without labels. */
+export type PlainHistogram = Pick<HistogramSeries, "observe">;
 
+/** Declares metrics: each is counted by a Tally, and put into words by the registry when it is scraped. */
 class Declarer {
   readonly #registry: prom.Registry;
   readonly #definitions: MetricDefinition[];
@@ -108,11 +91,11 @@ class Declarer {
   }
 
   counter<const Name extends string>(name: string, help: string, labels: Name[]): Counter<Name> {
-    return new prom.Counter(this.#define("counter", name, help, labels));
+    return this.#define("counter", name, help, labels, new NumberTally(labels));
   }
 
   gauge<const Name extends string>(name: string, help: string, labels: Name[]): Gauge<Name> {
-    return new prom.Gauge(this.#define("gauge", name, help, labels));
+    return this.#define("gauge", name, help, labels, new NumberTally(labels));
   }
 
   histogram<const Name extends string>(
@@ -121,27 +104,46 @@ class Declarer {
     buckets: number[],
     labels: Name[],
   ): Histogram<Name> {
-    return new prom.Histogram({ ...this.#define("histogram", name, help, labels), buckets });
+    return this.#define("histogram", name, help, labels, new HistogramTally(labels, buckets));
   }
 
   plainCounter(name: string, help: string): PlainCounter {
-    return new prom.Counter(this.#define("counter", name, help, []));
+    return this.#define("counter", name, help, [], new NumberTally([])).of({});
   }
 
   plainGauge(name: string, help: string): PlainGauge {
-    return new prom.Gauge(this.#define("gauge", name, help, []));
+    return this.#define("gauge", name, help, [], new NumberTally([])).of({});
   }
 
   plainHistogram(name: string, help: string, buckets: number[]): PlainHistogram {
-    return new prom.Histogram({ ...this.#define("histogram", name, help, []), buckets });
+    return this.#define("histogram", name, help, [], new HistogramTally([], buckets)).of({});
   }
 
-  #define<Name extends string>(type: MetricType, name: string, help: string, labels: Name[]) {
-    const fullName = `flotilla_${name}`;
-    this.#definitions.push({ name: fullName, type, help, labels });
-    return { name: fullName, help, labelNames: labels, registers: [this.#registry] };
+  #define<AnyTally extends { samples(): Sample[] }>(
+    type: MetricType,
+    shortName: string,
+    help: string,
+    labels: string[],
+    tally: AnyTally,
+  ): AnyTally {
+    const name = `flotilla_${shortName}`;
+    this.#definitions.push({ name, type, help, labels });
+    const get = () => {
+      const values = tally.samples().map((sample) => promValue(name, sample));
+      return Promise.resolve({ name, help, type, values });
+    };
+    // All that a registry asks of a metric when it renders one, in place of the library's own classes.
+    this.#registry.registerMetric({ name, get } as unknown as prom.Metric);
+    return tally;
   }
 }
+
+function promValue(name: string, { suffix, bound, shared, value }: Sample) {
+  const labels = bound === null ? noLabels : { le: bound };
+  return { metricName: name + suffix, labels, sharedLabels: shared, value };
+}
+
+const noLabels = {};
 
 const requestSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 const diskSeconds = [
