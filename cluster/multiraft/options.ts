@@ -38,7 +38,7 @@ export interface MultiRaftLimits {
   /** Applied log that is kept for followers that lag a little: bytes of the whole node, entries of one shard. */
   readonly retainedBytes: number;
   readonly retainedEntries: number;
-  /** Payload of applied entries of one shard after which its state is written without waiting for the next tick. */
+  /** Payload of applied entries of one shard after which its state is written without waiting for its turn. */
   readonly unstagedBytesMax: number;
   readonly snapshotChunkBytes: number;
   /** Snapshots sent at the same time by this node. */

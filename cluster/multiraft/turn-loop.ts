@@ -33,13 +33,14 @@ export class TurnLoop {
   readonly #dirty = new Set<Replica>();
   /** Pumped while the disk was busy: they have their say again when it is free. */
   readonly #waitingForDisk = new Set<Replica>();
-  /** They have something to write that nobody waits for, such as state that was applied: it is written at the next tick. */
+  /** They have something to write that nobody waits for, such as state that was applied. Who has waited longest comes first. */
   readonly #unhurried = new Set<Replica>();
+  /** Those of them whose turn it is: the next batch takes all they have. */
+  #flushing = new Set<Replica>();
   #creating: NewReplica[] = [];
   #removing: ShardId[] = [];
   #floor = toRevision(0);
   #isScheduled = false;
-  #isFlushDue = false;
   #isStopped = false;
   #writeStartedMs: number | null = null;
   #idle: (() => void)[] = [];
@@ -70,10 +71,16 @@ export class TurnLoop {
     this.schedule();
   }
 
-  /** Time has passed: what was applied and not written yet is written now. */
+  /**
+   * A tick has passed: some of the replicas whose applied state waits to be written have it written, each of them within a few dozen
+   * ticks. Seldom, because some rows change with every command and are written once for all of them; in turn, because a batch of all
+   * replicas' state would hold up those who wait for theirs.
+   */
   flushState(): void {
-    if (this.#unhurried.size > 0) {
-      this.#isFlushDue = true;
+    const count = Math.ceil(this.#unhurried.size / flushTicks);
+    for (const replica of [...this.#unhurried].slice(0, count)) {
+      this.#unhurried.delete(replica);
+      this.#flushing.add(replica);
       this.schedule();
     }
   }
@@ -99,6 +106,7 @@ export class TurnLoop {
     this.#dirty.delete(replica);
     this.#waitingForDisk.delete(replica);
     this.#unhurried.delete(replica);
+    this.#flushing.delete(replica);
     this.#removing.push(replica.shard);
     this.schedule();
   }
@@ -163,29 +171,24 @@ export class TurnLoop {
   }
 
   #write(candidates: readonly Replica[]): void {
-    let isUrgent = this.#creating.length > 0 || this.#removing.length > 0 || this.#isFlushDue;
     for (const replica of candidates) {
-      isUrgent ||= replica.hasUrgentWrite;
-      if (replica.hasWrite) {
+      if (replica.hasWrite && !this.#flushing.has(replica)) {
         this.#unhurried.add(replica);
       }
     }
-    if (!isUrgent) {
-      return;
-    }
-    const flushesState = this.#isFlushDue;
-    this.#isFlushDue = false;
-    const replicas = [...this.#unhurried].filter((replica) =>
-      flushesState ? replica.hasWrite : replica.hasUrgentWrite,
-    );
-    replicas.forEach((replica) => this.#unhurried.delete(replica));
+    const flushing = this.#flushing;
+    this.#flushing = new Set();
+    const replicas = [
+      ...[...flushing].filter((replica) => replica.hasWrite),
+      ...candidates.filter((replica) => replica.hasUrgentWrite && !flushing.has(replica)),
+    ];
     if (replicas.length === 0 && this.#creating.length === 0 && this.#removing.length === 0) {
       return;
     }
     const { clock, store, events } = this.#host.options;
     const batch = store.batch();
     for (const replica of replicas) {
-      replica.fill(batch, flushesState);
+      replica.fill(batch, flushing.has(replica));
     }
     const created = this.#creating;
     this.#creating = [];
@@ -269,3 +272,6 @@ export class TurnLoop {
     }
   }
 }
+
+/** Of the replicas that wait to have their state written, one of so many has it written with a tick. */
+const flushTicks = 10;
