@@ -28,7 +28,8 @@ export class Metrics {
 
   /** Adds what the runtime knows of itself: process_* and nodejs_*. Its observers live as long as the process. */
   observeProcess(): void {
-    prom.collectDefaultMetrics({ register: this.#registry });
+    // Its standard, a look every 10 ms, is a fifth of what an idle node costs. Ticks measure their own delay more finely.
+    prom.collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: 50 });
   }
 
   /** Which build this is. */

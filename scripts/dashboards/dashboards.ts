@@ -223,9 +223,12 @@ export const node: Dashboard = {
         { ...byNode("process_resident_memory_bytes{$}"), legend: "{{instance}} resident" },
         { ...byNode("nodejs_heap_size_used_bytes{$}"), legend: "{{instance}} heap" },
       ]),
-      series("Event loop", "p99 of its delay: stalls cause elections.", "s", [
-        byNode("nodejs_eventloop_lag_p99_seconds{$}"),
-      ]),
+      series(
+        "Event loop",
+        "p99 of the time between two looks at it, 50 ms when nothing is late: stalls cause elections.",
+        "s",
+        [byNode("nodejs_eventloop_lag_p99_seconds{$}")],
+      ),
       quantiles(
         "Tick delay",
         "How late Raft's ticks ran.",
