@@ -1,4 +1,4 @@
-import type { Message } from "../raft/message.ts";
+import type { InstallSnapshot, Message } from "../raft/message.ts";
 import type { RaftOptions } from "../raft/options.ts";
 import { Raft } from "../raft/raft.ts";
 import type { Ready, Write } from "../raft/ready.ts";
@@ -249,9 +249,16 @@ export class Replica {
     return isUseful ? index : null;
   }
 
-  /** A received snapshot is staged and Raft knows of it; the next batch installs it, or it turns out to be stale. */
-  stage(index: LogIndex, writer: SnapshotWriter): void {
-    if (this.#isStopped) {
+  /**
+   * A snapshot lies staged beside the state. Raft decides whether it is wanted: if so the next batch installs it, in place of an earlier one
+   * that was waiting for the disk; if not, because it is no news or its term is over, it is thrown away.
+   */
+  offerSnapshot(message: InstallSnapshot, writer: SnapshotWriter): void {
+    if (!this.#isStopped) {
+      this.raft.step(message);
+    }
+    const { index } = message.snapshot;
+    if (this.#isStopped || this.raft.incomingSnapshotIndex !== index) {
       writer.abort().catch(() => {});
       return;
     }
@@ -268,14 +275,6 @@ export class Replica {
     }
     this.#staged = null;
     this.machine.install(batch, staged.writer);
-  }
-
-  /** Throws away a staged snapshot that Raft did not want. */
-  dropStaleSnapshot(): void {
-    if (this.#staged !== null && this.#staged.index <= this.raft.commitIndex) {
-      this.#staged.writer.abort().catch(() => {});
-      this.#staged = null;
-    }
   }
 
   /**

@@ -111,10 +111,9 @@ export class Snapshots {
       }
       const snapshot = await writer.finish();
       abort.signal.throwIfAborted();
-      replica.stage(snapshot.index, writer);
       const to = this.#host.nodeId;
-      replica.raft.step({ type: "InstallSnapshot", from, to, term: Term(header.term), snapshot });
-      replica.dropStaleSnapshot();
+      const term = Term(header.term);
+      replica.offerSnapshot({ type: "InstallSnapshot", from, to, term, snapshot }, writer);
       this.#host.events.onSnapshot(header.shard, "receive", null, meter.read());
       this.#host.wake(header.shard);
     } catch (error) {

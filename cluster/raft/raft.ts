@@ -101,6 +101,11 @@ export class Raft {
     return this.#core.log.compactedIndex;
   }
 
+  /** The snapshot that takes the place of everything with the next write; null when there is none. */
+  get incomingSnapshotIndex(): LogIndex | null {
+    return this.#core.incomingSnapshot?.index ?? null;
+  }
+
   /** The members as of `appliedIndex`. */
   get configuration(): Configuration {
     return this.#core.configuration;

@@ -42,6 +42,11 @@ export const regressions: readonly {
     what: "simulated time goes on, however short a wait is",
     test: "test/node-sim/node-sim.test.ts",
   },
+  {
+    seed: 50798,
+    what: "a late snapshot does not throw away the one that Raft is about to install",
+    test: "test/multiraft/offer-snapshot.test.ts",
+  },
 ];
 
 /** The same in the world with an odd replica. */

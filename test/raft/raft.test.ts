@@ -392,3 +392,23 @@ describe("the payload of a config entry", () => {
     });
   }
 });
+
+test("a snapshot is incoming from its acceptance until the write that installs it begins", () => {
+  const raft = open(members([a, b, c]), [], 2);
+  assert.equal(raft.incomingSnapshotIndex, null);
+  const offer = (index: number, term: number): void => {
+    const snapshot = { index: LogIndex(index), term: Term(1), configuration: members([a, b, c]) };
+    raft.step({ type: "InstallSnapshot", from: b, to: a, term: Term(term), snapshot });
+  };
+  offer(450, 2);
+  assert.equal(raft.incomingSnapshotIndex, 450);
+  offer(440, 2);
+  assert.equal(raft.incomingSnapshotIndex, 450);
+  offer(472, 1);
+  assert.equal(raft.incomingSnapshotIndex, 450);
+  offer(460, 2);
+  assert.equal(raft.incomingSnapshotIndex, 460);
+  write(raft);
+  assert.equal(raft.incomingSnapshotIndex, null);
+  assert.equal(raft.commitIndex, 460);
+});
