@@ -6,6 +6,7 @@ import type { SnapshotWriter, StateMachine } from "../../cluster/multiraft/state
 import type { TurnBatch } from "../../cluster/multiraft/store.ts";
 import type { InstallSnapshot } from "../../cluster/raft/message.ts";
 import { LogIndex, NodeId, Revision, ShardId, Term } from "../../cluster/types.ts";
+import { smallOptions } from "../raft/options.ts";
 
 const a = NodeId("a");
 const b = NodeId("b");
@@ -45,21 +46,7 @@ function follower(): { replica: Replica; installed: SnapshotWriter[] } {
   const limits: Partial<MultiRaftLimits> = { retainedEntries: 10, unstagedBytesMax: 1000 };
   const replica = new Replica({
     shard: ShardId(1),
-    raft: {
-      id: b,
-      electionTicks: 10,
-      electionJitterTicks: 10,
-      heartbeatTicks: 2,
-      fastElectionJitterTicks: 2,
-      electionPriorityDelayTicks: 0,
-      inflightMessagesMax: 4,
-      inflightBytesMax: 1000,
-      appendBytesMax: 1000,
-      uncommittedBytesMax: 1000,
-      pendingReadsMax: 4,
-      leaseMarginTicks: 2,
-      random: () => 0.5,
-    },
+    raft: { ...smallOptions, id: b, random: () => 0.5 },
     limits: limits as MultiRaftLimits,
     machine: machine as StateMachine,
     recovered: {

@@ -7,25 +7,12 @@ import type { RaftOptions } from "../../cluster/raft/options.ts";
 import { Raft } from "../../cluster/raft/raft.ts";
 import { LogIndex, NodeId, Term } from "../../cluster/types.ts";
 import type { Configuration, Entry } from "../../cluster/types.ts";
+import { smallOptions } from "./options.ts";
 
 const [a, b, c] = [NodeId("a"), NodeId("b"), NodeId("c")];
 const nothing = new Uint8Array(0);
 
-const options: RaftOptions = {
-  id: a,
-  electionTicks: 10,
-  electionJitterTicks: 10,
-  heartbeatTicks: 1,
-  fastElectionJitterTicks: 2,
-  electionPriorityDelayTicks: 0,
-  inflightMessagesMax: 4,
-  inflightBytesMax: 1000,
-  appendBytesMax: 100,
-  uncommittedBytesMax: 1000,
-  pendingReadsMax: 4,
-  leaseMarginTicks: 2,
-  random: () => 0,
-};
+const options: RaftOptions = { ...smallOptions, id: a, heartbeatTicks: 1, random: () => 0 };
 
 function members(voters: readonly NodeId[], learners: readonly NodeId[] = []): Configuration {
   return { voters, votersOutgoing: [], learners, learnersNext: [], autoLeave: false };

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import type { Message } from "../../cluster/raft/message.ts";
-import type { RaftOptions } from "../../cluster/raft/options.ts";
 import type { Raft } from "../../cluster/raft/raft.ts";
 import { isNodeId, LogIndex, NodeId, Term } from "../../cluster/types.ts";
 import type { Configuration } from "../../cluster/types.ts";
@@ -14,28 +13,15 @@ import {
   printState,
   printWrite,
 } from "./print.ts";
+import { smallOptions } from "./options.ts";
 import { AppliedEntries, ScriptReplica } from "./replica.ts";
-
-const defaultOptions: Omit<RaftOptions, "id" | "random"> = {
-  electionTicks: 10,
-  electionJitterTicks: 10,
-  heartbeatTicks: 2,
-  fastElectionJitterTicks: 2,
-  electionPriorityDelayTicks: 0,
-  inflightMessagesMax: 4,
-  inflightBytesMax: 1000,
-  appendBytesMax: 100,
-  uncommittedBytesMax: 1000,
-  pendingReadsMax: 4,
-  leaseMarginTicks: 2,
-};
 
 /** A world of replicas, moved by the commands of one golden script. README.md beside the scripts explains every command. */
 export class Script {
   readonly #replicas = new Map<NodeId, ScriptReplica>();
   readonly #network = new ScriptNetwork();
   #applied = new AppliedEntries();
-  #options = defaultOptions;
+  #options = smallOptions;
 
   /** Executes one command; returns what it prints, role changes last. */
   run(command: string): readonly string[] {
@@ -88,7 +74,7 @@ export class Script {
 
   #setOptions(args: Args): readonly string[] {
     for (const [name, value] of args.named) {
-      assert(name in defaultOptions, `unknown option ${name}`);
+      assert(name in smallOptions, `unknown option ${name}`);
       this.#options = { ...this.#options, [name]: Number(value) };
     }
     return [];
