@@ -29,6 +29,9 @@ export interface GroupsOptions {
   readonly random: () => number;
 }
 
+/** The journal holds the log of all shards, up to twice `logRetainedBytes`, and what it takes to let old parts of it go. */
+const journalPerRetainedLog = 6;
+
 /** The node's groups with their state machines, joined to storage and transport. */
 export class Groups {
   readonly multiRaft: MultiRaft;
@@ -38,7 +41,11 @@ export class Groups {
 
   constructor(options: GroupsOptions) {
     this.#options = options;
-    this.store = new DatabaseLogStore(options.database, options.witness);
+    this.store = new DatabaseLogStore(
+      options.database,
+      options.witness,
+      journalPerRetainedLog * options.config.logRetainedBytes,
+    );
     const { config, transport, events, clock, schedule, random } = options;
     this.multiRaft = new MultiRaft({
       nodeId: config.nodeId,

@@ -33,15 +33,15 @@ export function encodeAppliedRecord(shard: ShardId, record: AppliedRecord): Uint
   return sealRecord(appliedKey(shard), writer.finish());
 }
 
-/** Throws StoreFailure `corrupt` or `newer_format`. */
+/** Throws StoreFailure `corrupt` or `other_format`. */
 export function decodeAppliedRecord(shard: ShardId, bytes: Uint8Array): AppliedRecord {
   const what = `the applied record of shard ${shard}`;
   const reader = new ByteReader(openRecord(appliedKey(shard), bytes), what);
   const version = reader.u8();
   if (version !== appliedRecordVersion) {
     throw new StoreFailure(
-      "newer_format",
-      `${what} has format ${version}, this version of Flotilla reads ${appliedRecordVersion}: start the newer version`,
+      "other_format",
+      `${what} has format ${version}, this version of Flotilla reads ${appliedRecordVersion}: start the one that wrote it`,
     );
   }
   const record = { generation: reader.generation(), ...readAppliedState(reader) };

@@ -58,3 +58,19 @@ export interface DatabaseBatch {
 export interface DatabaseSnapshot {
   close(): Promise<void>;
 }
+
+/** All pairs of a range, a thousand at a time. */
+export async function* pairsOf(database: Database, range: KeyRange): AsyncGenerator<DatabasePair> {
+  const iterator = database.iterate(range);
+  try {
+    for (;;) {
+      const pairs = await iterator.next(1_000);
+      if (pairs.length === 0) {
+        return;
+      }
+      yield* pairs;
+    }
+  } finally {
+    await iterator.close();
+  }
+}

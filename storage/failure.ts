@@ -5,7 +5,7 @@
  * - `corrupt`: bytes on disk are not what was written.
  * - `locked`: another process uses the directory.
  * - `wrong_cluster`, `wrong_node`: the directory belongs to someone else.
- * - `newer_format`: written by a newer version of Flotilla.
+ * - `other_format`: written by another version of Flotilla, whose format this one does not read.
  * - `bad_snapshot`: received bytes are not a snapshot that can be installed; the store itself is fine.
  * - `closed`: used after close; a bug or a shutdown in progress.
  */
@@ -18,7 +18,7 @@ export type StoreFailureCode =
   | "locked"
   | "wrong_cluster"
   | "wrong_node"
-  | "newer_format"
+  | "other_format"
   | "bad_snapshot"
   | "closed";
 
@@ -58,7 +58,7 @@ const advice: Readonly<Record<StoreFailureCode, string>> = {
   locked: "another process uses this directory; stop it, or choose another directory",
   wrong_cluster: "the directory belongs to another cluster; choose another directory",
   wrong_node: "the directory belongs to another node; choose another directory",
-  newer_format: "a newer version of Flotilla wrote it; start that version",
+  other_format: "another version of Flotilla wrote it; start that version",
   bad_snapshot: "the bytes are not a snapshot that can be installed; send it again",
   closed: "the store is closed",
 };

@@ -3,7 +3,7 @@ import type { Database } from "./database.ts";
 import type { Generation } from "./keys.ts";
 import { generationPrefix, recordKind, shardAndGenerationOf, successor } from "./keys.ts";
 
-/** A log, a state or a staging ladder that has at least one key on disk. */
+/** A state or a staging ladder that has at least one key on disk. */
 export interface FoundGeneration {
   readonly kind: number;
   readonly shard: ShardId;
@@ -13,7 +13,7 @@ export interface FoundGeneration {
 /** Every generation on disk, by leaping from one to the next: costs a seek each, whatever they hold. */
 export async function findGenerations(database: Database): Promise<readonly FoundGeneration[]> {
   const found: FoundGeneration[] = [];
-  for (const kind of [recordKind.entry, recordKind.state, recordKind.stagingRung]) {
+  for (const kind of [recordKind.state, recordKind.stagingRung]) {
     const lt = Uint8Array.of(kind + 1);
     for (let gte: Uint8Array = Uint8Array.of(kind); ;) {
       const iterator = database.iterate({ gte, lt }, { keysOnly: true });

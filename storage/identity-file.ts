@@ -25,11 +25,11 @@ export interface StoredIdentity extends Identity {
 }
 
 /** Version of everything in a data directory: identity, keys and records. */
-export const formatVersion = 1;
+export const formatVersion = 2;
 
 const fileName = "flotilla.json";
 
-/** Null when there is none. Throws StoreFailure `newer_format`, `corrupt` or an error of the file system. */
+/** Null when there is none. Throws StoreFailure `other_format`, `corrupt` or an error of the file system. */
 export async function readIdentity(directory: string): Promise<StoredIdentity | null> {
   const path = join(directory, fileName);
   let text: string;
@@ -120,11 +120,11 @@ function parse(path: string, text: string): StoredIdentity {
   if (typeof content !== "object" || content === null || !("format" in content)) {
     throw damaged("it has no format");
   }
-  if (typeof content.format === "number" && content.format > formatVersion) {
+  if (typeof content.format === "number" && content.format !== formatVersion) {
     throw new StoreFailure(
-      "newer_format",
-      `${path} has format ${content.format}, this version of Flotilla reads ${formatVersion}: ` +
-        "a newer version wrote it; start that version, downgrading is not possible",
+      "other_format",
+      `${path} has format ${content.format}, this version of Flotilla reads ${formatVersion}: another version wrote it; ` +
+        "start that version, or empty the directory and let the node rejoin",
     );
   }
   const { checksum, ...fields } = content as Record<string, unknown>;

@@ -1,6 +1,6 @@
 import { assert } from "../cluster/assert.ts";
 import type { Brand } from "../cluster/types.ts";
-import { LogIndex, ShardId } from "../cluster/types.ts";
+import { ShardId } from "../cluster/types.ts";
 import type { KeyRange } from "./database.ts";
 
 /**
@@ -25,12 +25,10 @@ export const recordKind = {
   rung: 0x02,
   /** There, once turns were found to be missing. */
   lostTurns: 0x03,
-  /** Of one shard: hard state and bounds of its log. */
-  head: 0x10,
+  /** What one turn did to the logs of all shards. */
+  journal: 0x04,
   /** Of one shard: how far its state is. */
   applied: 0x11,
-  /** One log entry. */
-  entry: 0x12,
   /** One record of a shard's state. */
   state: 0x20,
   /** Newest rung of the ladder over the writes of one received snapshot. */
@@ -51,60 +49,28 @@ export const lostTurnsKey: Uint8Array = Uint8Array.of(recordKind.lostTurns);
 
 /** `[rung][sequence]`: see the ladder in storage/README.md. */
 export function rungKey(sequence: number): Uint8Array {
-  const key = Buffer.allocUnsafe(9);
-  key[0] = recordKind.rung;
-  writeU64(key, 1, sequence);
-  return key;
+  return sequenceKey(recordKind.rung, sequence);
 }
 
-/** `[head][shard]`: see shard-head.ts. */
-export function headKey(shard: ShardId): Uint8Array {
-  return shardKey(recordKind.head, shard);
+/** `[journal][turn]`: see journal.ts. */
+export function journalKey(turn: number): Uint8Array {
+  return sequenceKey(recordKind.journal, turn);
+}
+
+/** The keys of all turns. */
+export const journalRange: KeyRange = {
+  gte: Uint8Array.of(recordKind.journal),
+  lt: Uint8Array.of(recordKind.journal + 1),
+};
+
+/** The turn in the key of its record. */
+export function turnOf(key: Uint8Array): number {
+  return readU64(key, 1);
 }
 
 /** `[applied][shard]`: see applied-record.ts. */
 export function appliedKey(shard: ShardId): Uint8Array {
   return shardKey(recordKind.applied, shard);
-}
-
-/** `[entry][shard][generation][index]`: all entries of one log are adjacent and in order. */
-export function entryKey(shard: ShardId, generation: Generation, index: number): Uint8Array {
-  return writeEntryKey(Buffer.allocUnsafe(entryKeyBytes), shard, generation, index);
-}
-
-/** Length of the key of an entry. */
-export const entryKeyBytes = 17;
-
-/** The same into a buffer of `entryKeyBytes` that is used again and again: no allocation per entry on the hot path. */
-export function writeEntryKey(
-  target: Buffer,
-  shard: ShardId,
-  generation: Generation,
-  index: number,
-): Buffer {
-  target[0] = recordKind.entry;
-  target.writeUInt32BE(shard, 1);
-  target.writeUInt32BE(generation, 5);
-  writeU64(target, 9, index);
-  return target;
-}
-
-/** Entries with `from <= index <= to`. */
-export function entryRange(
-  shard: ShardId,
-  generation: Generation,
-  from: number,
-  to: number,
-): KeyRange {
-  return {
-    gte: entryKey(shard, generation, from),
-    lt: entryKey(shard, generation, to + 1),
-  };
-}
-
-/** The index in the key of an entry. */
-export function entryIndexOf(key: Uint8Array): LogIndex {
-  return LogIndex(readU64(key, 9));
 }
 
 /** `[state][shard][generation]`: keep it, and build a state's keys with `stateKey`. */
@@ -161,7 +127,7 @@ export function generationPrefix(kind: number, shard: ShardId, generation: Gener
   return key;
 }
 
-/** Shard and generation of a key of kind entry, state or stagingRung. */
+/** Shard and generation of a key of kind state or stagingRung. */
 export function shardAndGenerationOf(key: Uint8Array): {
   readonly shard: ShardId;
   readonly generation: Generation;
@@ -210,6 +176,13 @@ export function readU32(bytes: Uint8Array, offset: number): number {
     throw new RangeError(`no 4 bytes at offset ${offset} of ${bytes.length}`);
   }
   return ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
+}
+
+function sequenceKey(kind: number, sequence: number): Uint8Array {
+  const key = Buffer.allocUnsafe(9);
+  key[0] = kind;
+  writeU64(key, 1, sequence);
+  return key;
 }
 
 function shardKey(kind: number, shard: ShardId): Uint8Array {

@@ -1,9 +1,11 @@
 import { assert } from "../cluster/assert.ts";
-import type { LogStore, RecoveredShard } from "../cluster/multiraft/store.ts";
+import type { LogPart, LogStore, RecoveredShard } from "../cluster/multiraft/store.ts";
 import type { ShardId } from "../cluster/types.ts";
 import type { Database, DatabaseBatch, KeyRange } from "./database.ts";
 import { Janitor } from "./janitor.ts";
-import { Generation, rungKey } from "./keys.ts";
+import { encodeJournalRecord, type TurnChanges } from "./journal.ts";
+import { JournalIndex } from "./journal-index.ts";
+import { Generation, journalKey, rungKey } from "./keys.ts";
 import { recoverStore } from "./recovery.ts";
 import type { ShardHead } from "./shard-head.ts";
 import type { TurnHost } from "./turn-batch.ts";
@@ -20,12 +22,19 @@ export interface Witness {
   note(sequence: number): void;
 }
 
+/** Old turns that go with each new one: more than one, so that the journal shrinks when much of it is not needed any more. */
+const deletedTurnsMax = 4;
+
+const journalBytesDefault = 64 * 1024 * 1024;
+
 /** LogStore over a Database. What it detects when it is opened, and how, is told in storage/README.md. */
 export class DatabaseLogStore implements LogStore {
   readonly #database: Database;
   readonly #witness: Witness | null;
   readonly #janitor: Janitor;
   readonly #host: TurnHost;
+  readonly #journalBytesMax: number;
+  #journal: JournalIndex;
   #hasLostTurns = false;
   readonly #retained = new Map<ShardId, readonly KeyRange[]>();
   /** Number of the newest turn that was begun; null before `recover`. */
@@ -33,9 +42,16 @@ export class DatabaseLogStore implements LogStore {
   #generation = 0;
   #isWriting = false;
 
-  constructor(database: Database, witness: Witness | null) {
+  /** @param journalBytesMax how much of the past is kept before logs that nobody writes to are written again; see JournalIndex */
+  constructor(
+    database: Database,
+    witness: Witness | null,
+    journalBytesMax: number = journalBytesDefault,
+  ) {
     this.#database = database;
     this.#witness = witness;
+    this.#journalBytesMax = journalBytesMax;
+    this.#journal = new JournalIndex(journalBytesMax);
     this.#janitor = new Janitor(database);
     this.#host = {
       hasLostTurns: () => this.#hasLostTurns,
@@ -43,7 +59,7 @@ export class DatabaseLogStore implements LogStore {
       stateGenerations: new Map<ShardId, Generation>(),
       nextGeneration: () => this.nextGeneration(),
       releaseRetained: (shard) => this.#releaseRetained(shard),
-      write: (batch, garbage) => this.#write(batch, garbage),
+      write: (batch, changes, garbage) => this.#write(batch, changes, garbage),
     };
   }
 
@@ -53,8 +69,10 @@ export class DatabaseLogStore implements LogStore {
 
   async recover(): Promise<readonly RecoveredShard[]> {
     assert(this.#sequence === null, "a store recovers once");
-    const recovery = await recoverStore(this.#database, this.#witness?.sequence ?? 0);
+    const witnessed = this.#witness?.sequence ?? 0;
+    const recovery = await recoverStore(this.#database, witnessed, this.#journalBytesMax);
     this.#sequence = recovery.sequence;
+    this.#journal = recovery.journal;
     this.#generation = recovery.generation;
     this.#hasLostTurns = recovery.hasLostTurns;
     for (const [shard, head] of recovery.heads) {
@@ -83,7 +101,11 @@ export class DatabaseLogStore implements LogStore {
     return new StorageBatch(this.#host, this.#database.batch());
   }
 
-  /** A number that no log and no state on this node uses, not even one that is about to be deleted. */
+  outdated(): LogPart | null {
+    return this.#journal.outdated();
+  }
+
+  /** A number that no state on this node uses, not even one that is about to be deleted. */
   nextGeneration(): Generation {
     assert(this.#sequence !== null, "a store recovers before it is used");
     this.#generation++;
@@ -106,21 +128,32 @@ export class DatabaseLogStore implements LogStore {
    * Every turn is synced, also one that nothing waits for. LevelDB does not sync a log file when it goes on to the next one, so an
    * unsynced turn at the end of one file can be lost by a power failure although synced turns in the next file survive.
    */
-  async #write(batch: DatabaseBatch, garbage: readonly KeyRange[]): Promise<void> {
+  async #write(
+    batch: DatabaseBatch,
+    changes: TurnChanges,
+    garbage: readonly KeyRange[],
+  ): Promise<void> {
     assert(this.#sequence !== null, "a store recovers before it is used");
     assert(!this.#isWriting, "two turns are never in flight together");
     const previous = this.#sequence;
-    const sequence = previous + 1;
-    batch.put(rungKey(sequence), noBytes);
+    const turn = previous + 1;
+    batch.put(rungKey(turn), noBytes);
     batch.del(rungKey(previous));
-    this.#sequence = sequence;
+    const key = journalKey(turn);
+    const record = encodeJournalRecord(key, changes);
+    batch.put(key, record);
+    this.#journal.add(turn, record.length, changes);
+    for (const old of this.#journal.takeDeletable(deletedTurnsMax)) {
+      batch.del(journalKey(old));
+    }
+    this.#sequence = turn;
     this.#isWriting = true;
     try {
       await batch.write(true);
     } finally {
       this.#isWriting = false;
     }
-    this.#witness?.note(sequence);
+    this.#witness?.note(turn);
     garbage.forEach((range) => this.#janitor.schedule(range));
   }
 

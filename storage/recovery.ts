@@ -3,19 +3,20 @@ import type { Entry, ShardId } from "../cluster/types.ts";
 import { LogIndex, Revision, Term } from "../cluster/types.ts";
 import type { AppliedRecord } from "./applied-record.ts";
 import { decodeAppliedRecord, encodeAppliedRecord } from "./applied-record.ts";
-import type { Database, DatabaseBatch, DatabasePair, KeyRange } from "./database.ts";
-import { readEntryValue } from "./entry-codec.ts";
+import { type Database, type DatabaseBatch, type KeyRange, pairsOf } from "./database.ts";
 import { StoreFailure } from "./failure.ts";
 import type { FoundGeneration } from "./generations.ts";
 import { findGenerations } from "./generations.ts";
+import { encodeJournalRecord, type LogChange } from "./journal.ts";
+import { JournalIndex } from "./journal-index.ts";
+import { type FoundLog, replayJournal } from "./journal-replay.ts";
 import { readStagingLadder } from "./staging-ladder.ts";
 import {
   appliedKey,
-  entryIndexOf,
-  entryRange,
   generationPrefix,
   Generation,
-  headKey,
+  journalKey,
+  journalRange,
   lostTurnsKey,
   prefixRange,
   readU64,
@@ -24,23 +25,19 @@ import {
   shardOf,
 } from "./keys.ts";
 import type { ShardHead } from "./shard-head.ts";
-import {
-  decodeShardHead,
-  emptyConfiguration,
-  encodeShardHead,
-  newShardHead,
-} from "./shard-head.ts";
+import { emptyConfiguration, newShardHead } from "./shard-head.ts";
 
 /** What opening a store finds, and has repaired on disk. */
 export interface Recovery {
   readonly shards: readonly RecoveredShard[];
   readonly heads: ReadonlyMap<ShardId, ShardHead>;
   readonly stateGenerations: ReadonlyMap<ShardId, Generation>;
+  readonly journal: JournalIndex;
   /** Turns are missing, or were at an earlier opening: a replica that is not here may have been lost with them. */
   readonly hasLostTurns: boolean;
   /** Number of the newest turn, counting recovery itself. */
   readonly sequence: number;
-  /** Highest number that any log or state on disk uses. */
+  /** Highest number that any state on disk uses. */
   readonly generation: number;
   /** What nothing refers to any more. */
   readonly garbage: readonly KeyRange[];
@@ -53,29 +50,28 @@ export interface Recovery {
  * quarantined one, durably, before this resolves; its remains stay on disk until it has recovered by snapshot.
  *
  * @param witnessed a turn that is known to have been durable
+ * @param journalBytesMax see JournalIndex
  */
-export async function recoverStore(database: Database, witnessed: number): Promise<Recovery> {
+export async function recoverStore(
+  database: Database,
+  witnessed: number,
+  journalBytesMax: number,
+): Promise<Recovery> {
   const ladder = await readLadder(database);
-  const replicas = await readReplicas(database);
-  const found = await findGenerations(database);
-  const isIncomplete = isTurnMissing(ladder, replicas.size > 0, witnessed);
-  let generation = Math.max(0, ...found.map((each) => each.generation));
-  for (const { head, applied } of replicas.values()) {
-    generation = Math.max(generation, head?.generation ?? 0, applied?.generation ?? 0);
-  }
-  const nextGeneration = (): Generation => {
-    generation++;
-    return Generation(generation);
-  };
-
-  const batch = database.batch();
+  const found = await replayJournal(database, journalBytesMax);
+  const replicas = await readReplicas(database, found.logs);
+  const generations = await findGenerations(database);
+  const isIncomplete =
+    found.isBroken ||
+    found.lastTurn !== (ladder[0] ?? 0) ||
+    isTurnMissing(ladder, replicas.size > 0, witnessed);
+  const repair = new Repair(database.batch(), generations, replicas);
   const shards: RecoveredShard[] = [];
   const heads = new Map<ShardId, ShardHead>();
   const stateGenerations = new Map<ShardId, Generation>();
   for (const [shard, replica] of [...replicas].sort(([a], [b]) => a - b)) {
-    const inspection = await inspect(database, shard, replica, isIncomplete);
-    const { head, applied, entries } =
-      inspection.intact ?? replaceReplica(batch, shard, replica.head, nextGeneration);
+    const { verdict, intact } = await inspect(database, shard, replica, isIncomplete);
+    const { head, applied, entries } = intact ?? repair.replace(shard, replica.log?.head ?? null);
     heads.set(shard, head);
     stateGenerations.set(shard, applied.generation);
     shards.push({
@@ -87,32 +83,86 @@ export async function recoverStore(database: Database, witnessed: number): Promi
       appliedIndex: applied.index,
       configuration: applied.configuration,
       isQuarantined: head.isQuarantined,
-      verdict: inspection.verdict,
+      verdict,
     });
   }
 
   const hasLostTurns = isIncomplete || database.getSync(lostTurnsKey) !== undefined;
   if (isIncomplete) {
-    batch.put(lostTurnsKey, new Uint8Array(0));
+    await repair.forgetJournal(database);
   }
-  const sequence = Math.max(witnessed, ...ladder) + 1;
-  ladder.forEach((rung) => batch.del(rungKey(rung)));
-  batch.put(rungKey(sequence), new Uint8Array(0));
-  await batch.write(true);
+  const sequence = Math.max(witnessed, found.lastTurn, ...ladder) + 1;
+  const journal = isIncomplete ? new JournalIndex(journalBytesMax) : found.index;
+  await repair.write(ladder, sequence, journal);
   return {
     shards,
     heads,
     stateGenerations,
+    journal,
     hasLostTurns,
     sequence,
-    generation,
-    ...sortRemains(found, heads, stateGenerations),
+    generation: repair.generation,
+    ...sortRemains(generations, heads, stateGenerations),
   };
 }
 
-/** One replica's two records; null for one that is missing or damaged. */
+/** The turn that recovery itself is: it makes replicas that cannot be trusted empty. */
+class Repair {
+  readonly #batch: DatabaseBatch;
+  readonly #changes = new Map<ShardId, LogChange>();
+  /** Highest number that is given away. */
+  generation: number;
+
+  constructor(
+    batch: DatabaseBatch,
+    generations: readonly FoundGeneration[],
+    replicas: ReadonlyMap<ShardId, Replica>,
+  ) {
+    this.#batch = batch;
+    const applied = [...replicas.values()].map((replica) => replica.applied?.generation ?? 0);
+    this.generation = Math.max(0, ...generations.map((each) => each.generation), ...applied);
+  }
+
+  /** An empty replica that keeps what is known of term and vote, and waits for a snapshot. */
+  replace(shard: ShardId, damaged: ShardHead | null): IntactReplica {
+    const fresh = newShardHead(true);
+    const head = damaged === null ? fresh : { ...fresh, hardState: clearedCommit(damaged) };
+    this.generation += 1;
+    const applied: AppliedRecord = {
+      generation: Generation(this.generation),
+      index: LogIndex(0),
+      term: Term(0),
+      revision: Revision(0),
+      configuration: emptyConfiguration,
+      extra: new Uint8Array(0),
+    };
+    this.#changes.set(shard, { head, isReset: true, appended: [], repeated: [] });
+    this.#batch.put(appliedKey(shard), encodeAppliedRecord(shard, applied));
+    return { head, applied, entries: [] };
+  }
+
+  /** Turns are missing, now and for ever, and all that the others say has been replaced: the next opening begins with this turn. */
+  async forgetJournal(database: Database): Promise<void> {
+    this.#batch.put(lostTurnsKey, new Uint8Array(0));
+    for await (const [key] of pairsOf(database, journalRange)) {
+      this.#batch.del(key);
+    }
+  }
+
+  async write(ladder: readonly number[], turn: number, journal: JournalIndex): Promise<void> {
+    ladder.forEach((rung) => this.#batch.del(rungKey(rung)));
+    this.#batch.put(rungKey(turn), new Uint8Array(0));
+    const key = journalKey(turn);
+    const record = encodeJournalRecord(key, this.#changes);
+    journal.add(turn, record.length, this.#changes);
+    this.#batch.put(key, record);
+    await this.#batch.write(true);
+  }
+}
+
+/** What is known of one replica; null for what is missing or damaged. */
 interface Replica {
-  head: ShardHead | null;
+  log: FoundLog | null;
   applied: AppliedRecord | null;
 }
 
@@ -124,8 +174,11 @@ interface IntactReplica {
 
 /** All rungs: numbers of turns whose successor is not known to have happened. One, when nothing is wrong. */
 async function readLadder(database: Database): Promise<readonly number[]> {
-  const pairs = await readAll(database, prefixRange(Uint8Array.of(recordKind.rung)));
-  return pairs.map(([key]) => readU64(key, 1));
+  const rungs: number[] = [];
+  for await (const [key] of pairsOf(database, prefixRange(Uint8Array.of(recordKind.rung)))) {
+    rungs.push(readU64(key, 1));
+  }
+  return rungs;
 }
 
 /**
@@ -141,22 +194,19 @@ function isTurnMissing(
   return ladder.length > 1 || (ladder.length === 0 && hasReplicas) || rung < witnessed;
 }
 
-async function readReplicas(database: Database): Promise<Map<ShardId, Replica>> {
+async function readReplicas(
+  database: Database,
+  logs: ReadonlyMap<ShardId, FoundLog | null>,
+): Promise<Map<ShardId, Replica>> {
   const replicas = new Map<ShardId, Replica>();
-  const replicaOf = (key: Uint8Array): Replica => {
-    const shard = shardOf(key);
-    const replica = replicas.get(shard) ?? { head: null, applied: null };
-    replicas.set(shard, replica);
-    return replica;
-  };
-  for (const [key, value] of await readAll(database, prefixRange(Uint8Array.of(recordKind.head)))) {
-    replicaOf(key).head = unlessCorrupt(() => decodeShardHead(shardOf(key), value));
+  for (const [shard, log] of logs) {
+    replicas.set(shard, { log, applied: null });
   }
-  for (const [key, value] of await readAll(
-    database,
-    prefixRange(Uint8Array.of(recordKind.applied)),
-  )) {
-    replicaOf(key).applied = unlessCorrupt(() => decodeAppliedRecord(shardOf(key), value));
+  const range = prefixRange(Uint8Array.of(recordKind.applied));
+  for await (const [key, value] of pairsOf(database, range)) {
+    const shard = shardOf(key);
+    const applied = unlessCorrupt(() => decodeAppliedRecord(shard, value));
+    replicas.set(shard, { log: logs.get(shard) ?? null, applied });
   }
   return replicas;
 }
@@ -182,55 +232,24 @@ interface Inspection {
 async function inspect(
   database: Database,
   shard: ShardId,
-  { head, applied }: Replica,
+  { log, applied }: Replica,
   isIncomplete: boolean,
 ): Promise<Inspection> {
-  if (head === null || applied === null) {
+  if (log === null || applied === null) {
     return { verdict: { type: "corrupt", index: LogIndex(1) }, intact: null };
   }
-  const log = await readLog(database, shard, head);
-  if (log.verdict.type !== "ok") {
-    return { verdict: log.verdict, intact: null };
+  const { head, entries, verdict } = log;
+  if (verdict.type !== "ok") {
+    return { verdict, intact: null };
   }
   if (isIncomplete) {
     return { verdict: { type: "hole", index: LogIndex(head.lastIndex + 1) }, intact: null };
   }
   const staging = await readStagingLadder(database, shard, applied.generation);
-  if (staging === "broken" || !isStateWithinLog(head, applied, log.entries)) {
+  if (staging === "broken" || !isStateWithinLog(head, applied, entries)) {
     return { verdict: { type: "corrupt", index: applied.index }, intact: null };
   }
-  return { verdict: log.verdict, intact: { head, applied, entries: log.entries } };
-}
-
-interface ReadLog {
-  readonly verdict: LogVerdict;
-  readonly entries: readonly Entry[];
-}
-
-/** All entries from the snapshot to the recorded end: none missing, each with its checksum, terms ascending up to the hard state's. */
-async function readLog(database: Database, shard: ShardId, head: ShardHead): Promise<ReadLog> {
-  const entries: Entry[] = [];
-  let expected = LogIndex(head.compactedIndex + 1);
-  let term: Term = head.compactedTerm;
-  if (head.compactedTerm > head.hardState.term || head.compactedIndex > head.lastIndex) {
-    return { verdict: { type: "corrupt", index: head.compactedIndex }, entries };
-  }
-  const range = entryRange(shard, head.generation, expected, head.lastIndex);
-  for await (const [key, value] of pairsOf(database, range)) {
-    if (entryIndexOf(key) !== expected) {
-      return { verdict: { type: "hole", index: expected }, entries };
-    }
-    const entry = readEntryValue(key, value);
-    if (entry === null || entry.term < term || entry.term > head.hardState.term) {
-      return { verdict: { type: "corrupt", index: expected }, entries };
-    }
-    entries.push(entry);
-    expected = LogIndex(expected + 1);
-    term = entry.term;
-  }
-  return expected === head.lastIndex + 1
-    ? { verdict: { type: "ok" }, entries }
-    : { verdict: { type: "hole", index: expected }, entries };
+  return { verdict, intact: { head, applied, entries } };
 }
 
 /** The state was produced by this log: it is not behind the log's beginning nor ahead of its end, and agrees on the entry's term. */
@@ -249,33 +268,11 @@ function isStateWithinLog(
   return applied.term === term;
 }
 
-/** An empty replica that keeps what is known of term and vote, and waits for a snapshot. */
-function replaceReplica(
-  batch: DatabaseBatch,
-  shard: ShardId,
-  damaged: ShardHead | null,
-  nextGeneration: () => Generation,
-): IntactReplica {
-  const fresh = newShardHead(nextGeneration(), true);
-  const head = damaged === null ? fresh : { ...fresh, hardState: clearedCommit(damaged) };
-  const applied: AppliedRecord = {
-    generation: nextGeneration(),
-    index: LogIndex(0),
-    term: Term(0),
-    revision: Revision(0),
-    configuration: emptyConfiguration,
-    extra: new Uint8Array(0),
-  };
-  batch.put(headKey(shard), encodeShardHead(shard, head));
-  batch.put(appliedKey(shard), encodeAppliedRecord(shard, applied));
-  return { head, applied, entries: [] };
-}
-
 function clearedCommit(head: ShardHead): ShardHead["hardState"] {
   return { ...head.hardState, commit: LogIndex(0) };
 }
 
-/** What no head and no applied record refers to: of a quarantined replica it is kept, of others it is garbage. */
+/** States that no applied record refers to: of a quarantined replica it is kept, of others it is garbage. */
 function sortRemains(
   found: readonly FoundGeneration[],
   heads: ReadonlyMap<ShardId, ShardHead>,
@@ -284,43 +281,15 @@ function sortRemains(
   const garbage: KeyRange[] = [];
   const retained = new Map<ShardId, KeyRange[]>();
   for (const { kind, shard, generation } of found) {
-    const head = heads.get(shard);
-    const current = kind === recordKind.entry ? head?.generation : stateGenerations.get(shard);
-    if (generation === current) {
+    if (generation === stateGenerations.get(shard)) {
       continue;
     }
     const range = prefixRange(generationPrefix(kind, shard, generation));
-    if (head?.isQuarantined === true) {
+    if (heads.get(shard)?.isQuarantined === true) {
       retained.set(shard, [...(retained.get(shard) ?? []), range]);
     } else {
       garbage.push(range);
     }
   }
-  for (const [shard, head] of heads) {
-    garbage.push(entryRange(shard, head.generation, 0, head.compactedIndex));
-  }
   return { garbage, retained };
-}
-
-async function readAll(database: Database, range: KeyRange): Promise<DatabasePair[]> {
-  const pairs: DatabasePair[] = [];
-  for await (const pair of pairsOf(database, range)) {
-    pairs.push(pair);
-  }
-  return pairs;
-}
-
-async function* pairsOf(database: Database, range: KeyRange): AsyncGenerator<DatabasePair> {
-  const iterator = database.iterate(range);
-  try {
-    for (;;) {
-      const pairs = await iterator.next(1_000);
-      if (pairs.length === 0) {
-        return;
-      }
-      yield* pairs;
-    }
-  } finally {
-    await iterator.close();
-  }
 }

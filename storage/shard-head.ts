@@ -1,31 +1,25 @@
-import type { Configuration, HardState, ShardId } from "../cluster/types.ts";
+import type { Configuration, HardState } from "../cluster/types.ts";
 import { isNodeId, LogIndex, NodeId, Term } from "../cluster/types.ts";
-import { ByteReader, ByteWriter } from "./byte-codec.ts";
-import { openRecord, sealRecord } from "./checksum.ts";
-import { StoreFailure } from "./failure.ts";
-import { type Generation, headKey } from "./keys.ts";
+import { CodecError, type ByteReader, type ByteWriter } from "./wire-codec.ts";
 
 /**
- * Everything small that must never be forgotten about one replica, in one record: its hard state and the bounds of its log. Written
- * in the same batch as the entries it speaks of, so the recorded end of a log is as durable as the log.
+ * Everything small that must never be forgotten about one replica: its hard state and the bounds of its log. Written in the same journal
+ * record as the entries it speaks of, so the recorded end of a log is as durable as the log.
  */
 export interface ShardHead {
   readonly hardState: HardState;
-  /** Under which the log's entries lie. */
-  readonly generation: Generation;
   /** Entries up to here are forgotten; this one had `compactedTerm`. */
   readonly compactedIndex: LogIndex;
   readonly compactedTerm: Term;
-  /** The log's last index: `compactedIndex` when it is empty. Entries beyond it are leftovers and do not exist. */
+  /** The log's last index: `compactedIndex` when it is empty. */
   readonly lastIndex: LogIndex;
   readonly isQuarantined: boolean;
 }
 
 /** The head of a replica that has seen nothing yet. */
-export function newShardHead(generation: Generation, isQuarantined: boolean): ShardHead {
+export function newShardHead(isQuarantined: boolean): ShardHead {
   return {
     hardState: { term: Term(0), vote: null, commit: LogIndex(0) },
-    generation,
     compactedIndex: LogIndex(0),
     compactedTerm: Term(0),
     lastIndex: LogIndex(0),
@@ -42,50 +36,32 @@ export const emptyConfiguration: Configuration = {
   autoLeave: false,
 };
 
-const headVersion = 1;
-
-/** The sealed record, to be put under `headKey(shard)`. */
-export function encodeShardHead(shard: ShardId, head: ShardHead): Uint8Array {
+/** quarantined, compacted index and term, last index, term, commit, vote (empty: none). */
+export function writeShardHead(writer: ByteWriter, head: ShardHead): void {
   const { term, vote, commit } = head.hardState;
-  const writer = new ByteWriter()
-    .u8(headVersion)
-    .u8(head.isQuarantined ? 1 : 0)
-    .u32(head.generation)
-    .u64(head.compactedIndex)
-    .u64(head.compactedTerm)
-    .u64(head.lastIndex)
-    .u64(term)
-    .u64(commit)
-    .text(vote ?? "");
-  return sealRecord(headKey(shard), writer.finish());
+  writer.bool(head.isQuarantined);
+  writer.varuint(head.compactedIndex);
+  writer.varuint(head.compactedTerm);
+  writer.varuint(head.lastIndex);
+  writer.varuint(term);
+  writer.varuint(commit);
+  writer.string(vote ?? "");
 }
 
-/** Throws StoreFailure `corrupt` or `newer_format`. */
-export function decodeShardHead(shard: ShardId, bytes: Uint8Array): ShardHead {
-  const what = `the head record of shard ${shard}`;
-  const reader = new ByteReader(openRecord(headKey(shard), bytes), what);
-  const version = reader.u8();
-  if (version !== headVersion) {
-    throw new StoreFailure(
-      "newer_format",
-      `${what} has format ${version}, this version of Flotilla reads ${headVersion}: start the newer version`,
-    );
-  }
-  const isQuarantined = reader.u8() === 1;
-  const generation = reader.generation();
-  const compactedIndex = LogIndex(reader.u64());
-  const compactedTerm = Term(reader.u64());
-  const lastIndex = LogIndex(reader.u64());
-  const term = Term(reader.u64());
-  const commit = LogIndex(reader.u64());
-  const vote = reader.text();
-  reader.end();
+/** What `writeShardHead` wrote. Throws CodecError. */
+export function readShardHead(reader: ByteReader): ShardHead {
+  const isQuarantined = reader.bool();
+  const compactedIndex = LogIndex(reader.varuint());
+  const compactedTerm = Term(reader.varuint());
+  const lastIndex = LogIndex(reader.varuint());
+  const term = Term(reader.varuint());
+  const commit = LogIndex(reader.varuint());
+  const vote = reader.string();
   if (vote !== "" && !isNodeId(vote)) {
-    throw new StoreFailure("corrupt", `${what} holds a vote for ${JSON.stringify(vote)}`);
+    throw new CodecError("malformed", `a vote for ${JSON.stringify(vote.slice(0, 80))}`);
   }
   return {
     hardState: { term, vote: vote === "" ? null : NodeId(vote), commit },
-    generation,
     compactedIndex,
     compactedTerm,
     lastIndex,

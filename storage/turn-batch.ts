@@ -12,22 +12,12 @@ import { LogIndex, Revision, Term as makeTerm } from "../cluster/types.ts";
 import type { AppliedRecord } from "./applied-record.ts";
 import { encodeAppliedRecord } from "./applied-record.ts";
 import type { DatabaseBatch, KeyRange } from "./database.ts";
-import { entryHeaderBytes, writeEntryValue } from "./entry-codec.ts";
 import { StoreFailure } from "./failure.ts";
+import type { LogChange, TurnChanges } from "./journal.ts";
 import type { Generation } from "./keys.ts";
-import {
-  appliedKey,
-  entryKey,
-  entryKeyBytes,
-  entryRange,
-  generationPrefix,
-  headKey,
-  prefixRange,
-  recordKind,
-  writeEntryKey,
-} from "./keys.ts";
+import { appliedKey, generationPrefix, prefixRange, recordKind } from "./keys.ts";
 import type { ShardHead } from "./shard-head.ts";
-import { encodeShardHead, newShardHead } from "./shard-head.ts";
+import { newShardHead } from "./shard-head.ts";
 
 /** What the batches of one store share: the store's memory of every replica, and its pen. */
 export interface TurnHost {
@@ -40,9 +30,12 @@ export interface TurnHost {
   nextGeneration(): Generation;
   /** What was kept of a quarantined replica for inspection; it may go once the replica has a new log. */
   releaseRetained(shard: ShardId): readonly KeyRange[];
-  /** Makes the batch durable; deletes `garbage` afterwards. */
-  write(batch: DatabaseBatch, garbage: readonly KeyRange[]): Promise<void>;
+  /** Makes the batch durable, together with what it does to logs; deletes `garbage` afterwards. */
+  write(batch: DatabaseBatch, changes: TurnChanges, garbage: readonly KeyRange[]): Promise<void>;
 }
+
+/** A change that more may be added to. */
+type OpenChange = { -readonly [Field in keyof LogChange]: LogChange[Field] };
 
 /**
  * All that one turn changes on disk. Filling it changes the store's memory at once: a batch that was begun is written before the
@@ -51,7 +44,7 @@ export interface TurnHost {
 export class StorageBatch implements TurnBatch {
   readonly #host: TurnHost;
   readonly #batch: DatabaseBatch;
-  readonly #touched = new Set<ShardId>();
+  readonly #changes = new Map<ShardId, OpenChange | null>();
   readonly #garbage: KeyRange[] = [];
   #entryCount = 0;
 
@@ -61,7 +54,7 @@ export class StorageBatch implements TurnBatch {
   }
 
   get isEmpty(): boolean {
-    return this.#batch.size === 0 && this.#touched.size === 0;
+    return this.#batch.size === 0 && this.#changes.size === 0;
   }
 
   get entryCount(): number {
@@ -99,7 +92,7 @@ export class StorageBatch implements TurnBatch {
           "empty the data directory and let the node rejoin",
       );
     }
-    this.#setHead(shard, newShardHead(this.#host.nextGeneration(), isQuarantined));
+    this.#begin(shard, newShardHead(isQuarantined));
     this.setApplied(shard, {
       generation: this.#host.nextGeneration(),
       index: LogIndex(0),
@@ -111,47 +104,53 @@ export class StorageBatch implements TurnBatch {
   }
 
   setHardState(shard: ShardId, hardState: HardState): void {
-    const head = this.#head(shard);
+    const change = this.#change(shard);
+    const { head } = change;
     assert(hardState.term >= head.hardState.term, `the term of shard ${shard} goes back`);
-    this.#setHead(shard, { ...head, hardState });
+    this.#setHead(shard, change, { ...head, hardState });
   }
 
   append(shard: ShardId, entries: readonly Entry[]): void {
-    const head = this.#head(shard);
+    const change = this.#change(shard);
+    const { head } = change;
     const first = entries[0];
     assert(first !== undefined, "an append holds at least one entry");
     assert(first.index > head.compactedIndex, `shard ${shard} appends below its snapshot`);
     assert(first.index <= head.lastIndex + 1, `shard ${shard} appends beyond its log's end`);
+    assert(change.appended.length === 0, `shard ${shard} appends once in a turn`);
     let index = first.index - 1;
     for (const entry of entries) {
       index++;
       assert(entry.index === index, `shard ${shard} appends entries with a gap at ${index}`);
-      writeEntryKey(keyScratch, shard, head.generation, index);
-      this.#batch.put(keyScratch, writeEntryValue(valueScratch(entry), keyScratch, entry));
     }
-    for (let stale = index + 1; stale <= head.lastIndex; stale++) {
-      this.#batch.del(entryKey(shard, head.generation, stale));
-    }
+    change.appended = entries;
     this.#entryCount += entries.length;
-    this.#setHead(shard, { ...head, lastIndex: LogIndex(index) });
+    this.#setHead(shard, change, { ...head, lastIndex: LogIndex(index) });
+  }
+
+  repeat(shard: ShardId, entries: readonly Entry[]): void {
+    const change = this.#change(shard);
+    const { compactedIndex, lastIndex } = change.head;
+    const end = change.appended[0]?.index ?? lastIndex + 1;
+    const isOfLog = entries.every(({ index }) => index > compactedIndex && index < end);
+    assert(isOfLog, `shard ${shard} repeats entries that are not in its log`);
+    change.repeated = entries;
   }
 
   compact(shard: ShardId, index: LogIndex, term: Term): void {
     const head = this.#head(shard);
     assert(index <= head.lastIndex, `shard ${shard} compacts beyond its log's end`);
-    if (index <= head.compactedIndex) {
-      return;
+    if (index > head.compactedIndex) {
+      const compacted = { ...head, compactedIndex: index, compactedTerm: term };
+      this.#setHead(shard, this.#change(shard), compacted);
     }
-    this.#garbage.push(entryRange(shard, head.generation, head.compactedIndex + 1, index));
-    this.#setHead(shard, { ...head, compactedIndex: index, compactedTerm: term });
   }
 
   resetLog(shard: ShardId, snapshot: SnapshotMetadata): void {
     const head = this.#head(shard);
-    this.#garbage.push(logRange(shard, head.generation), ...this.#host.releaseRetained(shard));
-    this.#setHead(shard, {
+    this.#garbage.push(...this.#host.releaseRetained(shard));
+    this.#begin(shard, {
       hardState: head.hardState,
-      generation: this.#host.nextGeneration(),
       compactedIndex: snapshot.index,
       compactedTerm: snapshot.term,
       lastIndex: snapshot.index,
@@ -160,28 +159,22 @@ export class StorageBatch implements TurnBatch {
   }
 
   removeShard(shard: ShardId): void {
-    const head = this.#head(shard);
-    this.#garbage.push(logRange(shard, head.generation), ...this.#host.releaseRetained(shard));
+    assert(this.#host.heads.has(shard), `shard ${shard} has no replica here`);
+    this.#garbage.push(...this.#host.releaseRetained(shard));
     const state = this.#host.stateGenerations.get(shard);
     if (state !== undefined) {
       this.#garbage.push(...stateRanges(shard, state));
     }
     this.#host.heads.delete(shard);
     this.#host.stateGenerations.delete(shard);
-    this.#touched.delete(shard);
-    this.#batch.del(headKey(shard));
+    this.#changes.set(shard, null);
     this.#batch.del(appliedKey(shard));
   }
 
   async write(): Promise<void> {
-    if (this.isEmpty) {
-      return;
+    if (!this.isEmpty) {
+      await this.#host.write(this.#batch, this.#changes, this.#garbage);
     }
-    for (const shard of this.#touched) {
-      this.#batch.put(headKey(shard), encodeShardHead(shard, this.#head(shard)));
-    }
-    this.#touched.clear();
-    await this.#host.write(this.#batch, this.#garbage);
   }
 
   #head(shard: ShardId): ShardHead {
@@ -190,9 +183,26 @@ export class StorageBatch implements TurnBatch {
     return head;
   }
 
-  #setHead(shard: ShardId, head: ShardHead): void {
+  /** What this turn does to the shard's log so far. */
+  #change(shard: ShardId): OpenChange {
+    const known = this.#changes.get(shard);
+    if (known !== undefined && known !== null) {
+      return known;
+    }
+    const change = { head: this.#head(shard), isReset: false, appended: [], repeated: [] };
+    this.#changes.set(shard, change);
+    return change;
+  }
+
+  /** The log begins anew under this head. */
+  #begin(shard: ShardId, head: ShardHead): void {
     this.#host.heads.set(shard, head);
-    this.#touched.add(shard);
+    this.#changes.set(shard, { head, isReset: true, appended: [], repeated: [] });
+  }
+
+  #setHead(shard: ShardId, change: OpenChange, head: ShardHead): void {
+    change.head = head;
+    this.#host.heads.set(shard, head);
   }
 }
 
@@ -200,22 +210,6 @@ export class StorageBatch implements TurnBatch {
 export function storageBatch(batch: TurnBatch): StorageBatch {
   assert(batch instanceof StorageBatch, "a turn's batch belongs to the store that is written to");
   return batch;
-}
-
-/** A database copies what it is given, so one buffer serves all keys, and one all values. */
-const keyScratch = Buffer.allocUnsafeSlow(entryKeyBytes);
-let valueBuffer = Buffer.allocUnsafeSlow(64 * 1024);
-
-function valueScratch(entry: Entry): Buffer {
-  const size = entryHeaderBytes + entry.payload.length;
-  if (size > valueBuffer.length) {
-    valueBuffer = Buffer.allocUnsafeSlow(size * 2);
-  }
-  return valueBuffer;
-}
-
-function logRange(shard: ShardId, generation: Generation): KeyRange {
-  return prefixRange(generationPrefix(recordKind.entry, shard, generation));
 }
 
 function stateRanges(shard: ShardId, generation: Generation): readonly KeyRange[] {

@@ -56,6 +56,12 @@ export class ByteWriter {
     buffer[this.#length++] = rest;
   }
 
+  /** Four bytes, big-endian: for what must have a fixed place. */
+  u32(value: number): void {
+    this.#reserve(4);
+    this.#length = this.#buffer.writeUInt32BE(value, this.#length);
+  }
+
   bool(value: boolean): void {
     this.u8(value ? 1 : 0);
   }
@@ -82,6 +88,11 @@ export class ByteWriter {
     } else {
       this.bytes(Buffer.from(value, "utf8"));
     }
+  }
+
+  /** What was written: a view that is good until more is written. */
+  view(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
   }
 
   /** What was written, in memory of its own; the writer is empty again. */

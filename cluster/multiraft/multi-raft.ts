@@ -39,6 +39,7 @@ export class MultiRaft {
     const self = this;
     this.#turn = new TurnLoop({
       options,
+      replica: (shard) => this.replica(shard),
       created: (replicas) => this.#created(replicas),
       sendSnapshot: (replica, to) => this.#snapshots.send(replica, to),
       undeliverable: (to, request) => this.#undeliverable(to, request),

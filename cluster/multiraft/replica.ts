@@ -2,7 +2,8 @@ import type { InstallSnapshot, Message } from "../raft/message.ts";
 import type { RaftOptions } from "../raft/options.ts";
 import { Raft } from "../raft/raft.ts";
 import type { Ready, Write } from "../raft/ready.ts";
-import type { Configuration, LogIndex, NodeId, Revision, ShardId } from "../types.ts";
+import type { Configuration, NodeId, Revision, ShardId } from "../types.ts";
+import { LogIndex } from "../types.ts";
 import { keepBytes } from "./kept-bytes.ts";
 import type { MultiRaftLimits } from "./options.ts";
 import { type ProposalDone, type ProposalLogged, Proposals } from "./proposals.ts";
@@ -10,7 +11,7 @@ import { type ReadDone, Reads } from "./reads.ts";
 import { LogRetention } from "./retention.ts";
 import { StateComparison } from "./state-comparison.ts";
 import type { SnapshotWriter, StateMachine } from "./state-machine.ts";
-import type { RecoveredShard, TurnBatch } from "./store.ts";
+import type { LogPart, RecoveredShard, TurnBatch } from "./store.ts";
 
 /** What one pass over a replica has to send. */
 export interface PumpResult {
@@ -209,6 +210,15 @@ export class Replica {
         batch.compact(this.shard, compaction, term);
         this.#compacting = compaction;
       }
+    }
+  }
+
+  /** Puts a part of the log that is durable already into the batch once more, as the store has asked; after `fill`, if this turn fills. */
+  repeat(batch: TurnBatch, { first, last }: LogPart): void {
+    const gone = this.#compacting ?? this.raft.compactedIndex;
+    const isInLog = first > gone && last <= this.raft.persistedIndex;
+    if (!this.#write?.snapshot && (isInLog || last < first)) {
+      batch.repeat(this.shard, this.raft.entriesBetween(LogIndex(first), LogIndex(last)));
     }
   }
 

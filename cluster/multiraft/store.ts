@@ -21,6 +21,18 @@ export interface LogStore {
   readonly failure: Error | null;
   /** An empty batch. One turn fills it and writes it; two batches are never in flight together. */
   batch(): TurnBatch;
+  /**
+   * Part of a log that lies where nothing else is needed any more, and keeps much space from being freed: the store would like to have it
+   * with the next batch once more, by `TurnBatch.repeat`. Null as a rule.
+   */
+  outdated(): LogPart | null;
+}
+
+/** Entries `first` to `last` of a shard's log; none, when only what is small is meant: `last` is below `first` then. */
+export interface LogPart {
+  readonly shard: ShardId;
+  readonly first: number;
+  readonly last: number;
 }
 
 /** All that one turn changes on disk, over all shards: written atomically. */
@@ -28,9 +40,11 @@ export interface TurnBatch {
   /** A new replica: an empty log under `configuration`. `isQuarantined` for one that may have lost a log that others count on. */
   createShard(shard: ShardId, configuration: Configuration, isQuarantined: boolean): void;
   setHardState(shard: ShardId, hardState: HardState): void;
-  /** Replaces the log from `entries[0].index` on. `entries` is not empty. */
+  /** Replaces the log from `entries[0].index` on. `entries` is not empty. Once in a batch. */
   append(shard: ShardId, entries: readonly Entry[]): void;
-  /** Forgets entries up to and including `index`, which had `term`. The bytes are deleted later, in the background. */
+  /** The entries that `LogStore.outdated` asked for, as they are in the log already. After `append`. */
+  repeat(shard: ShardId, entries: readonly Entry[]): void;
+  /** Forgets entries up to and including `index`, which had `term`. The bytes are deleted later, with other turns. */
   compact(shard: ShardId, index: LogIndex, term: Term): void;
   /** The log is empty after the snapshot and the quarantine, if any, is over. The state itself is switched by `StateMachine.install`. */
   resetLog(shard: ShardId, snapshot: SnapshotMetadata): void;

@@ -8,6 +8,8 @@ import type { ForwardRequest } from "./transport.ts";
 /** What the loop needs from the owner of the replicas. */
 export interface TurnHost {
   readonly options: MultiRaftOptions;
+  /** The replica of a shard on this node, or null. */
+  replica(shard: ShardId): Replica | null;
   /** The created shards are on disk: make replicas of them. */
   created(replicas: readonly NewReplica[]): void;
   /** Raft wants a peer to have a snapshot. */
@@ -189,6 +191,10 @@ export class TurnLoop {
     const batch = store.batch();
     for (const replica of replicas) {
       replica.fill(batch, flushing.has(replica));
+    }
+    const outdated = store.outdated();
+    if (outdated !== null) {
+      this.#host.replica(outdated.shard)?.repeat(batch, outdated);
     }
     const created = this.#creating;
     this.#creating = [];

@@ -33,7 +33,6 @@ export const anyGeneration = fc.integer({ min: 1, max: 2 ** 32 - 1 }).map(Genera
 
 export const anyHead: fc.Arbitrary<ShardHead> = fc.record({
   hardState: fc.record({ term: anyTerm, vote: fc.option(anyNodeId), commit: anyIndex }),
-  generation: anyGeneration,
   compactedIndex: anyIndex,
   compactedTerm: anyTerm,
   lastIndex: anyIndex,

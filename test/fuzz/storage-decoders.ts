@@ -4,18 +4,18 @@ import type { MapChange } from "../../cluster/sharding/cluster-map.ts";
 import { decodeMap, encodeMap } from "../../cluster/sharding/map-json.ts";
 import type { RoutingRule } from "../../cluster/sharding/routing.ts";
 import type { EntryType } from "../../cluster/types.ts";
-import { ShardId } from "../../cluster/types.ts";
+import { LogIndex, ShardId } from "../../cluster/types.ts";
 import {
   type AppliedRecord,
   decodeAppliedRecord,
   encodeAppliedRecord,
 } from "../../storage/applied-record.ts";
-import { sealBytes, sealRecord } from "../../storage/checksum.ts";
+import { crc32c, sealBytes, sealRecord } from "../../storage/checksum.ts";
 import { decodeCommandEnvelope, encodeCommandEnvelope } from "../../storage/command-codec.ts";
-import { entryHeaderBytes, readEntryValue, writeEntryValue } from "../../storage/entry-codec.ts";
 import { decodeEntryPayload, encodeEntryPayload } from "../../storage/entry-payload.ts";
 import { StoreFailure } from "../../storage/failure.ts";
-import { appliedKey, entryKey, Generation, headKey } from "../../storage/keys.ts";
+import { decodeJournalRecord, encodeJournalRecord, type LogChange } from "../../storage/journal.ts";
+import { appliedKey, journalKey } from "../../storage/keys.ts";
 import {
   decodeMetaCommand,
   decodeMetaOutcome,
@@ -31,7 +31,6 @@ import {
   encodeQuery,
   encodeQueryResult,
 } from "../../storage/query-codec.ts";
-import { decodeShardHead, encodeShardHead } from "../../storage/shard-head.ts";
 import {
   decodeHead,
   decodeTrailer,
@@ -179,12 +178,42 @@ const messages = [
   }),
 ];
 
-const anyEntry = fc.record({
-  index: anyIndex,
-  term: anyTerm,
-  type: fc.constantFrom<EntryType>("command", "noop", "config"),
-  payload: anyBytes,
+/** Some entries that follow one another. */
+const anyEntries = fc
+  .tuple(
+    fc.nat(2 ** 40),
+    fc.array(
+      fc.record({
+        term: anyTerm,
+        type: fc.constantFrom<EntryType>("command", "noop", "config"),
+        payload: anyBytes,
+      }),
+      { maxLength: 3 },
+    ),
+  )
+  .map(([first, list]) => list.map((each, at) => ({ ...each, index: LogIndex(first + at) })));
+const anyLogChange: fc.Arbitrary<LogChange> = fc.record({
+  head: anyHead,
+  isReset: fc.boolean(),
+  appended: anyEntries,
+  repeated: anyEntries,
 });
+const anyTurn = fc
+  .array(fc.tuple(anyShard, fc.option(anyLogChange)), { maxLength: 4 })
+  .map((changes) => new Map(changes));
+const turnKey = journalKey(8);
+
+/** A record whose only change is these bytes, under a good seal. */
+function recordAround(bytes: Uint8Array): Buffer {
+  const contents = Buffer.alloc(12 + 1 + 4 + 4);
+  contents.writeUInt32BE(shard, 0);
+  contents.writeUInt32BE(bytes.length, 4);
+  contents.writeUInt32BE(crc32c(bytes), 8);
+  contents.writeUInt8(1, 12);
+  contents.writeUInt32BE(1, 13);
+  contents.writeUInt32BE(crc32c(contents, crc32c(turnKey), 0, 17), 17);
+  return Buffer.concat([bytes, contents]);
+}
 const anyApplied: fc.Arbitrary<AppliedRecord> = fc.record({
   generation: anyGeneration,
   index: anyIndex,
@@ -199,33 +228,22 @@ const anyApplied: fc.Arbitrary<AppliedRecord> = fc.record({
  */
 const records = [
   decoder({
-    name: "a log entry",
-    any: anyEntry,
-    encode: (entry) => {
-      const key = entryKey(shard, Generation(1), entry.index);
-      const room = Buffer.alloc(entryHeaderBytes + entry.payload.length);
-      return Buffer.concat([key, writeEntryValue(room, key, entry)]);
+    name: "a turn of the journal",
+    any: anyTurn,
+    encode: (turn) => Buffer.from(encodeJournalRecord(turnKey, turn)),
+    decode: (bytes) => decodeJournalRecord(turnKey, bytes) ?? refused,
+  }),
+  decoder({
+    name: "a change of a log, sealed anew",
+    any: anyLogChange,
+    encode: (change) => {
+      const record = encodeJournalRecord(turnKey, new Map([[shard, change]]));
+      return Buffer.from(record.subarray(0, -21));
     },
     decode: (bytes) => {
-      if (bytes.length < 17) {
-        return refused;
-      }
-      return readEntryValue(bytes.subarray(0, 17), bytes.subarray(17)) ?? refused;
+      const change = decodeJournalRecord(turnKey, recordAround(bytes))?.get(shard);
+      return change === "damaged" ? refused : change;
     },
-  }),
-  decoder({
-    name: "a hard state",
-    any: anyHead,
-    encode: (head) => encodeShardHead(shard, head),
-    decode: (bytes) => decodeShardHead(shard, bytes),
-    isTyped: isStoreFailure,
-  }),
-  decoder({
-    name: "a hard state, sealed anew",
-    any: anyHead,
-    encode: (head) => encodeShardHead(shard, head).subarray(0, -sealBytes),
-    decode: (bytes) => decodeShardHead(shard, sealRecord(headKey(shard), bytes)),
-    isTyped: isStoreFailure,
   }),
   decoder({
     name: "an applied record",

@@ -9,7 +9,7 @@ import type {
 } from "../../storage/database.ts";
 import { StoreFailure } from "../../storage/failure.ts";
 import { decodeAppliedRecord, encodeAppliedRecord } from "../../storage/applied-record.ts";
-import { recordKind, shardOf } from "../../storage/keys.ts";
+import { journalRange, recordKind, shardOf } from "../../storage/keys.ts";
 import type { Witness } from "../../storage/log-store.ts";
 import { MemoryDatabase } from "../../storage/memory-database.ts";
 import { OrderedMap } from "../../storage/ordered-map.ts";
@@ -109,16 +109,15 @@ export class Disk {
     this.isFull = false;
   }
 
-  /** Damages one entry of some log, while nobody has the directory open; false when there is none. */
+  /** Damages or removes one turn of the journal, while nobody has the directory open; false when there is none. */
   rot(): boolean {
     const { random } = this.#options;
-    const first = Uint8Array.of(recordKind.entry);
-    const last = Uint8Array.of(recordKind.entry + 1);
-    const entries = [...this.#image.freeze().range(first, last, false)];
-    if (entries.length === 0) {
+    const { gte, lt } = journalRange;
+    const turns = [...this.#image.freeze().range(gte, lt, false)];
+    if (turns.length === 0) {
       return false;
     }
-    const [key, value] = random.pick(entries);
+    const [key, value] = random.pick(turns);
     if (random.chance(0.5)) {
       this.#image.delete(key);
     } else {

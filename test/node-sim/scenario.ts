@@ -43,6 +43,8 @@ export interface Scenario {
   readonly electionJitterTicks: number;
   readonly heartbeatTicks: number;
   readonly retainedEntries: number;
+  /** Of all shards of a node; a few times as much is how large a journal gets before quiet logs are written again. */
+  readonly retainedBytes: number;
   /** Clocks run at 1 - drift to 1 + drift. */
   readonly drift: number;
   readonly network: NetworkScenario;
@@ -84,6 +86,7 @@ export function drawScenario(seed: number): Scenario {
     electionJitterTicks: random.between(4, 10),
     heartbeatTicks: random.between(1, 3),
     retainedEntries: random.pick([4, 10, 40, 200]),
+    retainedBytes: new Prng(seed ^ 0x10a1).pick([300, 2_000, 1_000_000]),
     drift: random.pick([0, 0.001, 0.01]),
     network: drawNetwork(random),
     diskMs: random.pick([0.5, 2, 8]),
@@ -116,6 +119,7 @@ export function drawOddScenario(seed: number): Scenario {
     nodes: Math.max(3, scenario.nodes),
     replicationFactor: Math.max(3, scenario.replicationFactor),
     retainedEntries: 1_000_000,
+    retainedBytes: 1_000_000_000,
     faultEveryMs: Math.min(800, scenario.faultEveryMs),
     weights: { ...scenario.weights, rot: 0, wipe: 0, move: 0, diverge: 6 },
   };

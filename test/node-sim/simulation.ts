@@ -397,6 +397,7 @@ export class Simulation {
         electionJitterTicks: scenario.electionJitterTicks,
         heartbeatTicks: scenario.heartbeatTicks,
         logRetainedEntries: scenario.retainedEntries,
+        logRetainedBytes: scenario.retainedBytes,
         snapshotChunkBytes: 700,
       }),
       address: addresses.get(id) ?? "",

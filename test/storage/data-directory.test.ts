@@ -85,13 +85,15 @@ test("a directory that is open in this process is refused with locked", async (c
   await open.close();
 });
 
-test("a directory of a newer format is refused with newer_format", async (context) => {
+test("a directory of a newer or an older format is refused with other_format", async (context) => {
   const options = await existing(context);
   const path = join(options.path, "flotilla.json");
   const content: unknown = JSON.parse(await readFile(path, "utf8"));
   assert.ok(typeof content === "object");
-  await writeFile(path, JSON.stringify({ ...content, format: 2, newField: true }));
-  await refuses(options, "newer_format", /format 2, this version of Flotilla reads 1/);
+  await writeFile(path, JSON.stringify({ ...content, format: 3, newField: true }));
+  await refuses(options, "other_format", /format 3, this version of Flotilla reads 2/);
+  await writeFile(path, JSON.stringify({ ...content, format: 1 }));
+  await refuses(options, "other_format", /format 1, this version of Flotilla reads 2/);
 });
 
 for (const [what, damage, sentence] of [

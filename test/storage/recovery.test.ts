@@ -5,18 +5,21 @@ import type { Entry } from "../../cluster/types.ts";
 import { LogIndex, NodeId, ShardId, Term } from "../../cluster/types.ts";
 import type { Database, KeyRange } from "../../storage/database.ts";
 import { findGenerations } from "../../storage/generations.ts";
+import { encodeJournalRecord, type LogChange } from "../../storage/journal.ts";
 import {
   appliedKey,
-  entryKey,
   Generation,
-  headKey,
+  journalKey,
+  journalRange,
   prefixRange,
   recordKind,
+  stateKey,
+  statePrefix,
 } from "../../storage/keys.ts";
 import type { Witness } from "../../storage/log-store.ts";
 import { DatabaseLogStore } from "../../storage/log-store.ts";
 import { MemoryDatabase } from "../../storage/memory-database.ts";
-import { decodeShardHead, encodeShardHead } from "../../storage/shard-head.ts";
+import type { ShardHead } from "../../storage/shard-head.ts";
 import { dump, readApplied } from "./actor.ts";
 import { LossyDatabase } from "./lossy-database.ts";
 import { Random } from "./random.ts";
@@ -52,29 +55,27 @@ test("an intact replica comes back with its log, its state's index and its membe
 });
 
 for (const [what, damage, verdict] of [
-  ["a missing entry", remove(() => entryKey(one, logOf(one), 3)), { type: "hole", index: 3 }],
-  ["a missing first entry", remove(() => entryKey(one, logOf(one), 1)), { type: "hole", index: 1 }],
-  ["a missing last entry", remove(() => entryKey(one, logOf(one), 5)), { type: "hole", index: 5 }],
+  ["a flipped bit in an entry", flip(() => journalKey(4), 15), { type: "corrupt", index: 4 }],
+  ["a flipped bit in the first head", flip(() => journalKey(2), 1), { type: "corrupt", index: 1 }],
+  ["an entry that was never written", change(head({ lastIndex: 6 })), { type: "hole", index: 6 }],
+  ["a gap between two entries", change(head({ lastIndex: 7 }), 7), { type: "hole", index: 6 }],
   [
-    "a flipped bit in an entry",
-    flip(() => entryKey(one, logOf(one), 4), 15),
-    { type: "corrupt", index: 4 },
+    "a term above the hard state's",
+    change(head({ lastIndex: 6 }), 6, 4),
+    { type: "corrupt", index: 6 },
   ],
+  ["a term that falls", change(head({ lastIndex: 6 }), 6, 2), { type: "corrupt", index: 6 }],
   [
-    "a truncated entry",
-    truncate(() => entryKey(one, logOf(one), 4)),
-    { type: "corrupt", index: 4 },
+    "a log that begins after its end",
+    change(head({ lastIndex: 0 })),
+    { type: "corrupt", index: 1 },
   ],
-  ["an entry in another's place", swap, { type: "corrupt", index: 2 }],
-  ["a missing head", remove(() => headKey(one)), { type: "corrupt", index: 1 }],
-  ["a flipped bit in the head", flip(() => headKey(one), 7), { type: "corrupt", index: 1 }],
   ["a missing applied record", remove(() => appliedKey(one)), { type: "corrupt", index: 1 }],
   [
     "a flipped bit in the applied record",
     flip(() => appliedKey(one), 9),
     { type: "corrupt", index: 1 },
   ],
-  ["a hard state older than its entries", oldHardState, { type: "corrupt", index: 4 }],
   ["a state ahead of its log", aheadOfLog, { type: "corrupt", index: 9 }],
   ["a state behind its log's beginning", behindLog, { type: "corrupt", index: 2 }],
 ] as const) {
@@ -95,20 +96,45 @@ for (const [what, damage, verdict] of [
   });
 }
 
+for (const [what, damage] of [
+  ["a missing turn", remove(() => journalKey(3))],
+  ["a missing last turn", remove(() => journalKey(4))],
+  ["a turn whose contents have a flipped bit", flip(() => journalKey(3), -14)],
+  ["a turn whose seal has a flipped bit", flip(() => journalKey(3), -1)],
+  ["a truncated turn", truncate(() => journalKey(3))],
+  ["a turn in another's place", swap],
+] as const) {
+  test(`${what} is found, and costs every replica its vote, because nobody knows whose it was`, async () => {
+    const database = await twoReplicas();
+    await damage(database);
+    for (const replica of await recover(database)) {
+      assert.equal(replica.verdict.type, "hole");
+      assert.equal(replica.isQuarantined, true);
+      assert.deepEqual(replica.entries, []);
+    }
+    for (const again of await recover(database)) {
+      assert.deepEqual([again.verdict.type, again.isQuarantined], ["ok", true]);
+    }
+  });
+}
+
 test("a quarantined replica keeps its term and vote as far as they are known", async () => {
   const database = await twoReplicas();
-  await remove(() => entryKey(one, logOf(one), 3))(database);
+  await flip(() => journalKey(4), 15)(database);
   const [first] = await recover(database);
   assert.deepEqual(first?.hardState, { term: 3, vote: "n2", commit: 0 });
 });
 
-test("the remains of a quarantined replica stay until it has recovered by snapshot", async () => {
+test("the state of a quarantined replica stays until it has recovered by snapshot", async () => {
   const database = await twoReplicas();
-  const entries: KeyRange = prefixRange(Uint8Array.of(recordKind.entry, 0, 0, 0, 1));
-  await remove(() => entryKey(one, logOf(one), 3))(database);
+  const states: KeyRange = prefixRange(Uint8Array.of(recordKind.state, 0, 0, 0, 1));
+  const row = database.batch();
+  row.put(stateKey(statePrefix(one, Generation(1)), 1, Buffer.from("a")), Buffer.of(1));
+  await row.write(true);
+  await flip(() => journalKey(4), 15)(database);
   await recover(database);
   await recover(database);
-  assert.equal((await listKeys(database, entries)).length, 4);
+  assert.equal((await listKeys(database, states)).length, 1);
 
   const store = new DatabaseLogStore(database, null);
   await store.recover();
@@ -117,7 +143,7 @@ test("the remains of a quarantined replica stay until it has recovered by snapsh
   batch.setApplied(one, { ...readApplied(database, one), index: LogIndex(9), term: Term(3) });
   await batch.write();
   await store.collectGarbage();
-  assert.deepEqual(await listKeys(database, entries), []);
+  assert.deepEqual(await listKeys(database, states), []);
   const [first] = await recover(database);
   assert.deepEqual(
     [first?.isQuarantined, first?.compactedIndex, first?.verdict.type],
@@ -185,18 +211,14 @@ test("a store whose ladder is gone does not trust its replicas", async () => {
 test("what crashes left behind is found and deleted when the store is opened", async () => {
   const database = await twoReplicas();
   const batch = database.batch();
-  batch.put(entryKey(ShardId(9), Generation(40), 1), Buffer.of(1));
-  batch.put(entryKey(one, Generation(41), 1), Buffer.of(1));
+  batch.put(stateKey(statePrefix(ShardId(9), Generation(40)), 1, Buffer.of(1)), Buffer.of(1));
+  batch.put(stateKey(statePrefix(one, Generation(41)), 1, Buffer.of(1)), Buffer.of(1));
   await batch.write(true);
   const store = new DatabaseLogStore(database, null);
   await store.recover();
   assert.ok(store.nextGeneration() > 41, "a number that is in use is not given out again");
   await store.collectGarbage();
-  const found = await findGenerations(database);
-  assert.deepEqual(
-    found.map(({ shard }) => shard),
-    [1, 2],
-  );
+  assert.deepEqual(await findGenerations(database), []);
 });
 
 test("two turns in flight together, and filling a shard that is not there, are refused", async () => {
@@ -221,6 +243,8 @@ test("appending beyond the end, below the snapshot, or with a gap is refused", a
   assert.throws(() => batch.append(one, [entry(2, 3)]), /below its snapshot/);
   assert.throws(() => batch.append(one, [entry(3, 3), entry(5, 3)]), /with a gap/);
   assert.throws(() => batch.compact(one, LogIndex(99), Term(3)), /beyond its log's end/);
+  assert.throws(() => batch.repeat(one, [entry(2, 1)]), /not in its log/);
+  assert.throws(() => batch.repeat(one, [entry(6, 3)]), /not in its log/);
 });
 
 class NotedWitness implements Witness {
@@ -235,7 +259,7 @@ class NotedWitness implements Witness {
   }
 }
 
-/** Shard 1 with five entries, two of them applied; shard 2 with one. */
+/** Shard 1 with five entries, two of them applied; shard 2 with one. The turns: recovery, both made, three and one entries, two more. */
 async function twoReplicas(): Promise<MemoryDatabase> {
   const database = new MemoryDatabase();
   const store = new DatabaseLogStore(database, null);
@@ -247,10 +271,13 @@ async function twoReplicas(): Promise<MemoryDatabase> {
   }
   await batch.write();
   const next = store.batch();
-  next.append(one, [entry(1, 1), entry(2, 1), entry(3, 2), entry(4, 3), entry(5, 3)]);
+  next.append(one, [entry(1, 1), entry(2, 1), entry(3, 2)]);
   next.append(two, [entry(1, 3)]);
   next.setApplied(one, { ...readApplied(database, one), index: LogIndex(2), term: Term(1) });
   await next.write();
+  const last = store.batch();
+  last.append(one, [entry(4, 3), entry(5, 3)]);
+  await last.write();
   return database;
 }
 
@@ -263,14 +290,9 @@ function entry(index: number, term: number): Entry {
   };
 }
 
-/** Generations are given out in order: of each shard first the log's, then the state's. */
-function logOf(shard: ShardId): Generation {
-  return Generation(shard === one ? 1 : 3);
-}
-
 type Damage = (database: Database) => Promise<void>;
 
-function change(key: () => Uint8Array, make: (value: Buffer) => Buffer | null): Damage {
+function rewrite(key: () => Uint8Array, make: (value: Buffer) => Buffer | null): Damage {
   return async (database) => {
     const value = database.getSync(key());
     assert.ok(value !== undefined, "the record to damage is there");
@@ -286,37 +308,57 @@ function change(key: () => Uint8Array, make: (value: Buffer) => Buffer | null): 
 }
 
 function remove(key: () => Uint8Array): Damage {
-  return change(key, () => null);
+  return rewrite(key, () => null);
 }
 
 function truncate(key: () => Uint8Array): Damage {
-  return change(key, (value) => value.subarray(0, -1));
+  return rewrite(key, (value) => value.subarray(0, -1));
 }
 
+/** `at` counts from the end when it is negative. */
 function flip(key: () => Uint8Array, at: number): Damage {
-  return change(key, (value) => {
-    value[at] = (value[at] ?? 0) ^ 0x10;
+  return rewrite(key, (value) => {
+    const place = at < 0 ? value.length + at : at;
+    value[place] = (value[place] ?? 0) ^ 0x10;
     return value;
   });
 }
 
 async function swap(database: Database): Promise<void> {
-  const other = database.getSync(entryKey(one, logOf(one), 1));
-  await change(
-    () => entryKey(one, logOf(one), 2),
+  const other = database.getSync(journalKey(2));
+  await rewrite(
+    () => journalKey(3),
     () => Buffer.from(other ?? []),
   )(database);
 }
 
-async function oldHardState(database: Database): Promise<void> {
-  await change(
-    () => headKey(one),
-    (value) => {
-      const head = decodeShardHead(one, value);
-      const old = { ...head, hardState: { ...head.hardState, term: Term(2) } };
-      return Buffer.from(encodeShardHead(one, old));
-    },
-  )(database);
+/** The head of shard 1, but for `changes`. */
+function head(changes: { readonly lastIndex: number }): ShardHead {
+  return {
+    hardState: { term: Term(3), vote: NodeId("n2"), commit: LogIndex(4) },
+    compactedIndex: LogIndex(changes.lastIndex === 0 ? 1 : 0),
+    compactedTerm: Term(changes.lastIndex === 0 ? 1 : 0),
+    isQuarantined: false,
+    lastIndex: LogIndex(changes.lastIndex),
+  };
+}
+
+/** A turn, as sound as any, that says of shard 1 what cannot be: this head, and perhaps this entry. */
+function change(to: ShardHead, index: number | null = null, term = 3): Damage {
+  return async (database) => {
+    const store = new DatabaseLogStore(database, null);
+    await store.recover();
+    const batch = store.batch();
+    batch.setHardState(two, { term: Term(3), vote: null, commit: LogIndex(0) });
+    await batch.write();
+    const [turn] = (await listKeys(database, journalRange)).slice(-1);
+    assert.ok(turn !== undefined, "that turn is there");
+    const appended = index === null ? [] : [entry(index, term)];
+    const wrong: LogChange = { head: to, isReset: false, appended, repeated: [] };
+    const record = database.batch();
+    record.put(turn, Buffer.from(encodeJournalRecord(turn, new Map([[one, wrong]]))));
+    await record.write(true);
+  };
 }
 
 async function aheadOfLog(database: Database): Promise<void> {
