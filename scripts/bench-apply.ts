@@ -15,6 +15,7 @@ import { Generation, stateKey, statePrefix, stateRange } from "../storage/keys.t
 import { KvStateMachine } from "../storage/kv-state-machine.ts";
 import { LevelDatabase } from "../storage/level-database.ts";
 import { DatabaseLogStore } from "../storage/log-store.ts";
+import { RowCache } from "../storage/row-cache.ts";
 import { stateLimits } from "../storage/state-limits.ts";
 import { stateTable } from "../storage/state-tables.ts";
 
@@ -41,6 +42,7 @@ async function bench(path: string): Promise<void> {
   const machine = new KvStateMachine({
     database,
     store,
+    rowCache: new RowCache(32 * 1024 * 1024),
     shard,
     limits: stateLimits,
     deadlines: {

@@ -276,6 +276,13 @@ const table = {
     min: "64KiB",
     max: "64GiB",
   }),
+  rowCacheBytes: bytes({
+    section: storage,
+    help: "Memory for keys and values that were read or written lately",
+    default: "32MiB",
+    min: "0B",
+    max: "64GiB",
+  }),
   snapshotChunkBytes: bytes({
     section: storage,
     help: "Size of a snapshot's chunks on the wire",

@@ -9,6 +9,7 @@ import { encodeEntryPayload } from "../storage/entry-payload.ts";
 import { KvStateMachine } from "../storage/kv-state-machine.ts";
 import { DatabaseLogStore, type Witness } from "../storage/log-store.ts";
 import { MetaStateMachine } from "../storage/meta-state-machine.ts";
+import { RowCache } from "../storage/row-cache.ts";
 import { stateLimits } from "../storage/state-limits.ts";
 import type { Config } from "./config.ts";
 import type { WatchHub } from "./watch-hub.ts";
@@ -37,10 +38,12 @@ export class Groups {
   readonly multiRaft: MultiRaft;
   readonly store: DatabaseLogStore;
   readonly #options: GroupsOptions;
+  readonly #rowCache: RowCache;
   #meta: MetaStateMachine | null = null;
 
   constructor(options: GroupsOptions) {
     this.#options = options;
+    this.#rowCache = new RowCache(options.config.rowCacheBytes);
     this.store = new DatabaseLogStore(
       options.database,
       options.witness,
@@ -94,6 +97,7 @@ export class Groups {
     return new KvStateMachine({
       database,
       store: this.store,
+      rowCache: this.#rowCache,
       shard,
       limits: stateLimits,
       deadlines: {

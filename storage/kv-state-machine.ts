@@ -28,6 +28,7 @@ import { LockTable } from "./locks.ts";
 import type { DatabaseLogStore } from "./log-store.ts";
 import { asReplayed, encodeOutcome } from "./outcome-codec.ts";
 import type { LiveRecord, Query, QueryResult } from "./queries.ts";
+import type { RowCache } from "./row-cache.ts";
 import { Sessions } from "./sessions.ts";
 import { createSnapshotReader } from "./snapshot-reader.ts";
 import { SnapshotReceiver } from "./snapshot-receiver.ts";
@@ -40,6 +41,8 @@ export interface KvStateMachineOptions {
   readonly database: Database;
   /** Hands out generations for received snapshots. */
   readonly store: DatabaseLogStore;
+  /** Shared by all state machines of the node; null: every look-up asks the database. */
+  readonly rowCache: RowCache | null;
   readonly shard: ShardId;
   readonly limits: StateLimits;
   readonly deadlines: DeadlineOptions;
@@ -79,10 +82,10 @@ export class KvStateMachine implements StateMachine {
 
   /** Opens the state as the database has it: see `StateStore`. Deadlines are read in the background. */
   constructor(options: KvStateMachineOptions) {
-    const { database, shard, limits } = options;
+    const { database, rowCache, shard, limits } = options;
     this.shard = shard;
     this.#options = options;
-    const store = new StateStore(database, shard);
+    const store = new StateStore(database, shard, rowCache);
     const deadlines = new Deadlines(options.deadlines);
     const nextRevision = (): Revision => store.nextRevision(this.#floor);
     const revision = (): Revision => store.revision;

@@ -44,7 +44,7 @@ export class MetaStateMachine implements StateMachine {
   /** Opens the state as the database has it: see `StateStore`. */
   constructor(options: MetaStateMachineOptions) {
     this.#options = options;
-    this.#state = new StateStore(options.database, metaShard);
+    this.#state = new StateStore(options.database, metaShard, null);
     this.#map = readMap(this.#state);
   }
 

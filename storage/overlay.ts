@@ -45,9 +45,11 @@ export class Overlay {
     }
   }
 
-  /** The batch is written: the database holds what was in flight. */
-  staged(): void {
-    this.#inFlight.clear();
+  /** The batch is written: the database holds what was in flight, which is returned. */
+  staged(): Iterable<OverlayRow> {
+    const written = this.#inFlight;
+    this.#inFlight = new Map();
+    return written.values();
   }
 
   /** Forgets everything: another state has taken the place of the one that these rows belong to. */

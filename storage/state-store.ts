@@ -23,6 +23,7 @@ import {
   stateRange,
 } from "./keys.ts";
 import { Overlay } from "./overlay.ts";
+import type { RowCache } from "./row-cache.ts";
 import type { SnapshotReceiver } from "./snapshot-receiver.ts";
 import { StateScan, stateRowId } from "./state-scan.ts";
 import type { StorageBatch } from "./turn-batch.ts";
@@ -44,6 +45,7 @@ export interface FoundRow {
 export class StateStore {
   readonly shard: ShardId;
   readonly #database: Database;
+  readonly #cache: RowCache | null;
   readonly #overlay = new Overlay();
   #applied: AppliedRecord;
   #prefix: Uint8Array;
@@ -51,10 +53,15 @@ export class StateStore {
   #stagedIndex: LogIndex;
   #installing: AppliedRecord | null = null;
 
-  /** Reads how far the shard's state is: throws a StoreFailure when that is not in the database or damaged. */
-  constructor(database: Database, shard: ShardId) {
+  /**
+   * Reads how far the shard's state is: throws a StoreFailure when that is not in the database or damaged.
+   *
+   * @param cache rows of all states of the node; null: every look-up asks the database
+   */
+  constructor(database: Database, shard: ShardId, cache: RowCache | null) {
     this.shard = shard;
     this.#database = database;
+    this.#cache = cache;
     const record = database.getSync(appliedKey(shard));
     if (record === undefined) {
       throw new StoreFailure("corrupt", `the applied record of shard ${shard} is missing`);
@@ -111,13 +118,23 @@ export class StateStore {
     return revision;
   }
 
-  /** The row as of now: overlay first, then database. */
+  /** The row as of now: overlay first, then cache, then database. */
   find(table: number, key: Uint8Array): FoundRow {
     const rowKey = stateKey(this.#prefix, table, key);
     const id = stateRowId(rowKey);
     const changed = this.#overlay.get(id);
-    const record = changed === undefined ? this.#database.getSync(rowKey) : changed.record;
-    return { id, key: rowKey, record: record ?? null };
+    const record = changed === undefined ? this.#stored(rowKey) : changed.record;
+    return { id, key: rowKey, record };
+  }
+
+  #stored(key: Uint8Array): Uint8Array | null {
+    const known = this.#cache?.get(key);
+    if (known !== undefined) {
+      return known;
+    }
+    const record = this.#database.getSync(key) ?? null;
+    this.#cache?.set(key, record);
+    return record;
   }
 
   /** The content of a row that was found, its seal checked; null when there is none. Throws a StoreFailure when it is damaged. */
@@ -165,7 +182,9 @@ export class StateStore {
   staged(): boolean {
     const installed = this.#installing;
     if (installed === null) {
-      this.#overlay.staged();
+      for (const { key, record } of this.#overlay.staged()) {
+        this.#cache?.set(key, record);
+      }
       return false;
     }
     this.#installing = null;

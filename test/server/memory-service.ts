@@ -211,6 +211,7 @@ export class MemoryService implements KeyValueService {
     const machine = new KvStateMachine({
       database,
       store: this.#store,
+      rowCache: null,
       shard,
       limits: stateLimits,
       deadlines: {

@@ -342,6 +342,7 @@ async function openMachine(
   return new KvStateMachine({
     database,
     store,
+    rowCache: null,
     shard,
     limits: stateLimits,
     deadlines: {

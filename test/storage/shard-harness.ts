@@ -18,6 +18,7 @@ import { decodeAppliedRecord } from "../../storage/applied-record.ts";
 import { DatabaseLogStore } from "../../storage/log-store.ts";
 import { MemoryDatabase } from "../../storage/memory-database.ts";
 import { decodeOutcome } from "../../storage/outcome-codec.ts";
+import { RowCache } from "../../storage/row-cache.ts";
 import { stateLimits, type StateLimits } from "../../storage/state-limits.ts";
 
 export const shard = ShardId(3);
@@ -83,6 +84,7 @@ export class ShardHarness {
     return new KvStateMachine({
       database: this.database,
       store: this.#store,
+      rowCache: new RowCache(4096),
       shard,
       limits: { ...stateLimits, ...this.#options.limits },
       deadlines: {
