@@ -1,6 +1,4 @@
-import { Revision } from "../cluster/types.ts";
-import type { ChangeEvent } from "../storage/commands.ts";
-import { readOptional, readRecord, writeOptional, writeRecord } from "../storage/record-codec.ts";
+import { readEvent, readOptional, writeEvent, writeOptional } from "../storage/record-codec.ts";
 import {
   type ByteReader,
   type ByteWriter,
@@ -25,7 +23,6 @@ const version = 1;
 const code = {
   filter: { key: 1, prefix: 2 },
   answer: { changes: 1, gone: 2 },
-  kind: { put: 1, delete: 2, expire: 3 },
 } as const;
 
 /** One node asks another for the changes of a shard that the other holds. */
@@ -123,37 +120,14 @@ function writeChange(writer: ByteWriter, { index, ordinal, isLast, event }: Shar
   writer.varuint(index);
   writer.varuint(ordinal);
   writer.bool(isLast);
-  writer.u8(code.kind[event.kind]);
-  writer.bytes(event.key);
-  writer.varuint(event.revision);
-  writeOptional(writer, event.record, writeRecord);
-  writeOptional(writer, event.previous, writeRecord);
+  writeEvent(writer, event);
 }
 
 function readChange(reader: ByteReader): ShardChange {
-  const index = reader.varuint();
-  const ordinal = reader.varuint();
-  const isLast = reader.bool();
-  const event: ChangeEvent = {
-    kind: readKind(reader),
-    key: reader.bytes(),
-    revision: Revision(reader.varuint()),
-    record: readOptional(reader, readRecord),
-    previous: readOptional(reader, readRecord),
+  return {
+    index: reader.varuint(),
+    ordinal: reader.varuint(),
+    isLast: reader.bool(),
+    event: readEvent(reader),
   };
-  return { index, ordinal, isLast, event };
-}
-
-function readKind(reader: ByteReader): ChangeEvent["kind"] {
-  const kind = reader.u8();
-  switch (kind) {
-    case code.kind.put:
-      return "put";
-    case code.kind.delete:
-      return "delete";
-    case code.kind.expire:
-      return "expire";
-    default:
-      throw new CodecError("malformed", `unknown kind of change ${kind}`);
-  }
 }

@@ -1,5 +1,7 @@
-import type { LogIndex } from "../cluster/types.ts";
+import { LogIndex } from "../cluster/types.ts";
 import type { ChangeEvent } from "./commands.ts";
+import { eventBytesMin, readEvent, writeEvent } from "./record-codec.ts";
+import { ByteReader, ByteWriter, readList, writeList } from "./wire-codec.ts";
 
 /** The changes of one log entry, in order. */
 export interface EntryChanges {
@@ -10,23 +12,40 @@ export interface EntryChanges {
 /** How much a shard's history may hold in memory. */
 export interface ChangeHistoryLimits {
   readonly eventsMax: number;
-  /** Payloads of the entries, values that are not in them, previous values. Asked for anew: shards share what the node has for all. */
+  /** Bytes of the changes as they are kept. Asked for anew: shards share what the node has for all. */
   readonly bytesMax: () => number;
 }
 
-interface Kept extends EntryChanges {
-  readonly bytes: number;
+/** Entries are kept in blocks of this size, or of a part of what may be kept; a larger entry has a block of its own. */
+const blockBytesMax = 64 * 1024;
+const blockBytesMin = 1024;
+const blocksPerHistory = 8;
+/** So much of the newest changes is also kept as it was made. */
+const freshBytesMax = 32 * 1024;
+
+/** Some entries, one after the other: length of the rest n, index n, changes. */
+interface Block {
+  readonly bytes: Buffer;
+  /** Where the first entry that is not forgotten begins. */
+  start: number;
+  /** Where the next one goes. */
+  end: number;
+  lastIndex: number;
 }
 
 /**
  * The last changes of one shard on one replica, in memory: what a watcher that comes back is told. Positions are log indexes; the
  * history before this process, or before an installed snapshot, is gone.
+ *
+ * Changes are kept as bytes and read when somebody asks: as objects, tens of thousands of them would be looked at by the garbage collector
+ * again and again. The newest are kept as objects, too, because all who watch ask for these, and what is made of them is made once.
  */
 export class ChangeHistory {
   readonly #limits: ChangeHistoryLimits;
-  /** A ring: `#first` is where the oldest lies. */
-  #kept: Kept[] = [];
-  #first = 0;
+  #blocks: Block[] = [];
+  #fresh: { readonly changes: EntryChanges; readonly bytes: number }[] = [];
+  #freshBytes = 0;
+  #entries = 0;
   #events = 0;
   #bytes = 0;
   /** Changes up to here are not known. */
@@ -51,73 +70,129 @@ export class ChangeHistory {
     return this.#bytes;
   }
 
-  /**
-   * Adds the changes of the next entry that has any. Keys and values are mostly views of the entry's payload, all of which they keep in
-   * memory: so all of it counts. The newest entry is kept whatever its size: who has kept up is told of it.
-   */
-  add(index: LogIndex, events: readonly ChangeEvent[], payload: Uint8Array): void {
-    const bytes = events.reduce((sum, event) => sum + bytesOf(event, payload), payload.length);
-    this.#kept.push({ index, events, bytes });
+  /** Adds the changes of the next entry that has any. The newest entry is kept whatever its size: who has kept up is told of it. */
+  add(index: LogIndex, events: readonly ChangeEvent[]): void {
+    const changes = { index, events };
+    const bytes = this.#write(changes);
+    this.#entries += 1;
     this.#events += events.length;
     this.#bytes += bytes;
+    this.#fresh.push({ changes, bytes });
+    this.#freshBytes += bytes;
+    while (this.#freshBytes > freshBytesMax && this.#fresh.length > 1) {
+      this.#freshBytes -= this.#fresh.shift()?.bytes ?? 0;
+    }
     const bytesMax = this.#limits.bytesMax();
     const isOver = (): boolean => this.#events > this.#limits.eventsMax || this.#bytes > bytesMax;
-    while (isOver() && this.#kept.length - this.#first > 1) {
+    while (isOver() && this.#entries > 1) {
       this.#dropFirst();
     }
   }
 
-  /** The changes of all entries after `index`, in order; null when some of them are gone. */
-  since(index: LogIndex): readonly EntryChanges[] | null {
-    if (index < this.#goneIndex) {
-      return null;
-    }
-    let low = this.#first;
-    let high = this.#kept.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const kept = this.#kept[middle];
-      if (kept !== undefined && kept.index <= index) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    return this.#kept.slice(low);
+  /**
+   * The changes of all entries after `index`, in order, read while they are asked for, which must be before the next entry is added; null
+   * when some of them are gone.
+   */
+  since(index: LogIndex): Iterable<EntryChanges> | null {
+    return index < this.#goneIndex ? null : this.#read(index);
   }
 
   /** Another state has taken the place of the one whose history this is. */
   reset(index: LogIndex): void {
-    this.#kept = [];
-    this.#first = 0;
+    this.#blocks = [];
+    this.#fresh = [];
+    this.#freshBytes = 0;
+    this.#entries = 0;
     this.#events = 0;
     this.#bytes = 0;
     this.#goneIndex = index;
   }
 
+  *#read(index: LogIndex): Generator<EntryChanges> {
+    const freshFrom = this.#fresh[0]?.changes.index ?? Infinity;
+    if (index < freshFrom - 1) {
+      for (const block of this.#blocks) {
+        if (block.lastIndex > index) {
+          yield* readBlock(block, index, freshFrom);
+        }
+      }
+    }
+    for (const { changes } of this.#fresh) {
+      if (changes.index > index) {
+        yield changes;
+      }
+    }
+  }
+
+  #write(changes: EntryChanges): number {
+    body.clear();
+    body.varuint(changes.index);
+    writeList(body, changes.events, writeEvent);
+    head.clear();
+    head.varuint(body.length);
+    const length = head.length + body.length;
+    const block = this.#blockFor(length);
+    block.bytes.set(head.view(), block.end);
+    block.bytes.set(body.view(), block.end + head.length);
+    block.end += length;
+    block.lastIndex = changes.index;
+    return length;
+  }
+
+  #blockFor(length: number): Block {
+    const last = this.#blocks.at(-1);
+    if (last !== undefined && last.end + length <= last.bytes.length) {
+      return last;
+    }
+    const part = Math.floor(this.#limits.bytesMax() / blocksPerHistory);
+    const size = Math.max(length, Math.min(blockBytesMax, Math.max(blockBytesMin, part)));
+    const block = { bytes: Buffer.allocUnsafeSlow(size), start: 0, end: 0, lastIndex: 0 };
+    this.#blocks.push(block);
+    return block;
+  }
+
   #dropFirst(): void {
-    const oldest = this.#kept[this.#first];
-    if (oldest === undefined) {
+    const [block] = this.#blocks;
+    if (block === undefined) {
       return;
     }
-    // Its place is only reused later; its bytes must not wait for that.
-    this.#kept[this.#first] = { index: oldest.index, events: [], bytes: 0 };
-    this.#first += 1;
-    this.#events -= oldest.events.length;
-    this.#bytes -= oldest.bytes;
-    this.#goneIndex = oldest.index;
-    if (this.#first > this.#kept.length / 2) {
-      this.#kept = this.#kept.slice(this.#first);
-      this.#first = 0;
+    const reader = new ByteReader(block.bytes.subarray(block.start, block.end));
+    const before = reader.remaining;
+    const rest = reader.varuint();
+    const length = before - reader.remaining + rest;
+    const index = LogIndex(reader.varuint());
+    this.#events -= reader.varuint();
+    this.#entries -= 1;
+    this.#bytes -= length;
+    this.#goneIndex = index;
+    block.start += length;
+    if (block.start === block.end) {
+      this.#blocks.shift();
+    }
+    const [fresh] = this.#fresh;
+    if (fresh?.changes.index === index) {
+      this.#fresh.shift();
+      this.#freshBytes -= fresh.bytes;
     }
   }
 }
 
-/** A guess at what an event costs besides its bytes. */
-const eventOverhead = 200;
+/** What one entry is written with. */
+const head = new ByteWriter();
+const body = new ByteWriter();
 
-function bytesOf({ record, previous }: ChangeEvent, payload: Uint8Array): number {
-  const isView = record?.value.buffer === payload.buffer;
-  const own = isView ? 0 : (record?.value.length ?? 0);
-  return eventOverhead + own + (previous?.value.length ?? 0);
+/** The entries of a block with `after < index < before`. */
+function* readBlock(block: Block, after: number, before: number): Generator<EntryChanges> {
+  const reader = new ByteReader(block.bytes.subarray(block.start, block.end));
+  while (reader.remaining > 0) {
+    const bytes = reader.bytes();
+    const entry = new ByteReader(bytes);
+    const index = LogIndex(entry.varuint());
+    if (index >= before) {
+      return;
+    }
+    if (index > after) {
+      yield { index, events: readList(entry, eventBytesMin, readEvent) };
+    }
+  }
 }

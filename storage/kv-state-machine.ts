@@ -138,7 +138,7 @@ export class KvStateMachine implements StateMachine {
     this.#idempotency.trim(entry.index);
     const events = this.#keys.takeEvents();
     if (events.length > 0) {
-      this.history.add(entry.index, events, entry.payload);
+      this.history.add(entry.index, events);
       this.#options.onChanges(entry.index, events);
     }
     return results;

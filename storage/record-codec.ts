@@ -1,7 +1,7 @@
 import { LogIndex, Revision } from "../cluster/types.ts";
 import type { ByteReader, ByteWriter } from "./wire-codec.ts";
-import { readList, writeList } from "./wire-codec.ts";
-import type { KeyMetadata, KeyRecord, LockParty, LockView } from "./commands.ts";
+import { CodecError, readList, writeList } from "./wire-codec.ts";
+import type { ChangeEvent, KeyMetadata, KeyRecord, LockParty, LockView } from "./commands.ts";
 import { readContentType, writeContentType } from "./content-types.ts";
 import type { AsOf, LiveRecord } from "./queries.ts";
 
@@ -75,6 +75,48 @@ export function readRecord(reader: ByteReader): KeyRecord {
 
 /** Fewest bytes that a record takes: bounds how many can be announced. */
 export const recordBytesMin = 6;
+
+const kindCode = { put: 1, delete: 2, expire: 3 } as const satisfies Record<
+  ChangeEvent["kind"],
+  number
+>;
+
+/** Fewest bytes that an event takes: bounds how many can be announced. */
+export const eventBytesMin = 5;
+
+/** Kind, key, revision, then record and previous record, each if there is one. */
+export function writeEvent(writer: ByteWriter, event: ChangeEvent): void {
+  writer.u8(kindCode[event.kind]);
+  writer.bytes(event.key);
+  writer.varuint(event.revision);
+  writeOptional(writer, event.record, writeRecord);
+  writeOptional(writer, event.previous, writeRecord);
+}
+
+/** What `writeEvent` wrote. */
+export function readEvent(reader: ByteReader): ChangeEvent {
+  return {
+    kind: readKind(reader),
+    key: reader.bytes(),
+    revision: Revision(reader.varuint()),
+    record: readOptional(reader, readRecord),
+    previous: readOptional(reader, readRecord),
+  };
+}
+
+function readKind(reader: ByteReader): ChangeEvent["kind"] {
+  const kind = reader.u8();
+  switch (kind) {
+    case kindCode.put:
+      return "put";
+    case kindCode.delete:
+      return "delete";
+    case kindCode.expire:
+      return "expire";
+    default:
+      throw new CodecError("malformed", `unknown kind of change ${kind}`);
+  }
+}
 
 /** The record, then the remaining time. */
 export function writeLiveRecord(writer: ByteWriter, record: LiveRecord): void {
