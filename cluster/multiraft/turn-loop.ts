@@ -43,6 +43,9 @@ export class TurnLoop {
   #removing: ShardId[] = [];
   #floor = toRevision(0);
   #isScheduled = false;
+  /** Whether anything has come in since the last look. */
+  #hasNews = false;
+  #looksLeft = 0;
   #isStopped = false;
   #writeStartedMs: number | null = null;
   #idle: (() => void)[] = [];
@@ -87,13 +90,25 @@ export class TurnLoop {
     }
   }
 
-  /** Runs a turn soon. */
+  /** Runs a turn soon: when a look at what comes in brings nothing new, and after some looks in any case. */
   schedule(): void {
+    this.#hasNews = true;
     if (this.#isScheduled || this.#isStopped) {
       return;
     }
     this.#isScheduled = true;
+    this.#looksLeft = looksMax;
+    this.#look();
+  }
+
+  #look(): void {
     this.#host.options.schedule(() => {
+      if (this.#hasNews && this.#looksLeft > 0) {
+        this.#hasNews = false;
+        this.#looksLeft -= 1;
+        this.#look();
+        return;
+      }
       this.#isScheduled = false;
       this.#runGuarded();
     });
@@ -220,7 +235,7 @@ export class TurnLoop {
     );
   }
 
-  /** The batch is on disk: give the promises that waited for it, and take the next turn at once. */
+  /** The batch is on disk: give the promises that waited for it, and take the next turn soon. */
   #written(replicas: readonly Replica[], created: readonly NewReplica[]): void {
     this.#writeStartedMs = null;
     try {
@@ -248,7 +263,7 @@ export class TurnLoop {
       this.#settle();
       return;
     }
-    this.#runGuarded();
+    this.schedule();
   }
 
   /** Sends what the outbox holds. */
@@ -278,6 +293,12 @@ export class TurnLoop {
     }
   }
 }
+
+/**
+ * A look at the event loop costs microseconds, a turn hundreds, whether it is for one message or for ten: under load there is always more to
+ * come, and so many looks gather most of what a turn can have.
+ */
+const looksMax = 10;
 
 /** Of the replicas that wait to have their state written, one of so many has it written with a tick. */
 const flushTicks = 10;

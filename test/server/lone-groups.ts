@@ -130,10 +130,15 @@ export class LoneGroups {
     }
   }
 
+  /** Runs what is due: looks at what comes in, and a turn after the last of them. */
+  step(): void {
+    this.#turns.splice(0).forEach((run) => run());
+  }
+
   /** Runs turns until there are none. */
   async settle(): Promise<void> {
     while (this.#turns.length > 0) {
-      this.#turns.splice(0).forEach((run) => run());
+      this.step();
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
