@@ -20,8 +20,9 @@ export const kvRoutes: Routes = (app, kit) => {
     throw isBodyTooLarge(error) ? valueTooLarge(kit) : error;
   });
   app.removeAllContentTypeParsers();
+  // Not "*", whose parser is looked for anew with every request; what a regular expression has found is remembered.
   app.addContentTypeParser(
-    "*",
+    /^/,
     { parseAs: "buffer", bodyLimit: kit.config.valueBytesMax },
     (_request, body, done) => done(null, body),
   );
