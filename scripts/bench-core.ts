@@ -104,7 +104,7 @@ function settle(): void {
       if (replica.hasReady) {
         isBusy = true;
         const { messages, write } = replica.ready();
-        deliver(messages);
+        deliver([...messages, ...replica.commitNotices(() => true)]);
         if (write !== null) {
           deliver(write.messages);
           replica.advance();

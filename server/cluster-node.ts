@@ -131,6 +131,7 @@ export class ClusterNode {
       onExpired: () => options.events.onExpired?.(),
       clock,
       schedule,
+      after: (delayMs, run) => timers.after(delayMs, run),
       random,
     });
     const { multiRaft } = this.groups;

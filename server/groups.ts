@@ -1,5 +1,9 @@
 import { MultiRaft } from "../cluster/multiraft/multi-raft.ts";
-import type { MultiRaftEvents, MultiRaftLimits } from "../cluster/multiraft/options.ts";
+import type {
+  MultiRaftEvents,
+  MultiRaftLimits,
+  MultiRaftOptions,
+} from "../cluster/multiraft/options.ts";
 import type { StateMachine } from "../cluster/multiraft/state-machine.ts";
 import type { Transport } from "../cluster/multiraft/transport.ts";
 import type { ClusterMap } from "../cluster/sharding/cluster-map.ts";
@@ -27,6 +31,7 @@ export interface GroupsOptions {
   readonly onExpired?: () => void;
   readonly clock: () => number;
   readonly schedule: (run: () => void) => void;
+  readonly after: MultiRaftOptions["after"];
   readonly random: () => number;
 }
 
@@ -49,7 +54,7 @@ export class Groups {
       options.witness,
       journalPerRetainedLog * options.config.logRetainedBytes,
     );
-    const { config, transport, events, clock, schedule, random } = options;
+    const { config, transport, events, clock, schedule, after, random } = options;
     this.multiRaft = new MultiRaft({
       nodeId: config.nodeId,
       raft: {
@@ -72,6 +77,7 @@ export class Groups {
       encodePayload: encodeEntryPayload,
       clock,
       schedule,
+      after,
       random,
       events,
     });

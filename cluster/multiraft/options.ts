@@ -19,6 +19,8 @@ export interface MultiRaftOptions {
   readonly clock: () => number;
   /** Runs a function soon, after the input that is already queued; never synchronously. */
   readonly schedule: (run: () => void) => void;
+  /** Runs a function once, so many milliseconds from now; never synchronously. */
+  readonly after: (delayMs: number, run: () => void) => { cancel(): void };
   readonly random: () => number;
   readonly events: MultiRaftEvents;
 }

@@ -58,13 +58,17 @@ export class Outbox {
     this.#box(to).echoMs = sentMs;
   }
 
+  /** Whether the next flush sends a frame to this peer. */
+  hasFor(peer: NodeId): boolean {
+    const box = this.#boxes.get(peer);
+    return box !== undefined && !isIdle(box);
+  }
+
   /** Sends one frame to every peer that has something; returns the requests that the transport dropped at once. */
   flush(transport: Transport, header: FrameHeader): { to: NodeId; request: ForwardRequest }[] {
     const dropped: { to: NodeId; request: ForwardRequest }[] = [];
     for (const [to, box] of this.#boxes) {
-      const isEmpty =
-        box.messages.length === 0 && box.requests.length === 0 && box.responses.length === 0;
-      if (isEmpty && !box.isDue) {
+      if (isIdle(box)) {
         continue;
       }
       const { messages, requests, responses, digests, echoMs } = box;
@@ -108,4 +112,8 @@ export class Outbox {
     }
     return box;
   }
+}
+
+function isIdle({ messages, requests, responses, isDue }: PeerBox): boolean {
+  return messages.length === 0 && requests.length === 0 && responses.length === 0 && !isDue;
 }

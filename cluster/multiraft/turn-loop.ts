@@ -1,5 +1,6 @@
 import type { NodeId, Revision, ShardId } from "../types.ts";
 import { LogIndex, Revision as toRevision } from "../types.ts";
+import { CommitNotices } from "./commit-notices.ts";
 import type { MultiRaftOptions, NewReplica } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import type { Replica } from "./replica.ts";
@@ -32,6 +33,7 @@ export interface TurnHost {
 export class TurnLoop {
   readonly outbox = new Outbox();
   readonly #host: TurnHost;
+  readonly #notices: CommitNotices;
   readonly #dirty = new Set<Replica>();
   /** Pumped while the disk was busy: they have their say again when it is free. */
   readonly #waitingForDisk = new Set<Replica>();
@@ -52,6 +54,11 @@ export class TurnLoop {
 
   constructor(host: TurnHost) {
     this.#host = host;
+    this.#notices = new CommitNotices({
+      outbox: this.outbox,
+      after: host.options.after,
+      schedule: () => this.schedule(),
+    });
   }
 
   /** The largest revision that this node has heard of. */
@@ -124,6 +131,7 @@ export class TurnLoop {
     this.#waitingForDisk.delete(replica);
     this.#unhurried.delete(replica);
     this.#flushing.delete(replica);
+    this.#notices.remove(replica);
     this.#removing.push(replica.shard);
     this.schedule();
   }
@@ -131,6 +139,7 @@ export class TurnLoop {
   /** Takes no more turns; resolves when the batch in flight has ended. */
   stop(): Promise<void> {
     this.#isStopped = true;
+    this.#notices.stop();
     if (this.#writeStartedMs === null) {
       return Promise.resolve();
     }
@@ -158,6 +167,7 @@ export class TurnLoop {
       }
       this.#pump(replica, mayWrite);
     }
+    this.#notices.collect(mayWrite);
     // What others wait for leaves before our own disk is asked: replication runs beside the write.
     this.flush();
     if (mayWrite) {
@@ -181,6 +191,7 @@ export class TurnLoop {
     this.raiseFloor(replica.machine.revision);
     if (result.didWork) {
       this.#host.pumped(replica);
+      this.#notices.pumped(replica);
       if (mayWrite && replica.raft.hasReady) {
         this.mark(replica);
       }
@@ -279,6 +290,7 @@ export class TurnLoop {
   fail(error: unknown): void {
     const isFirst = !this.#isStopped;
     this.#isStopped = true;
+    this.#notices.stop();
     this.#writeStartedMs = null;
     this.#settle();
     if (isFirst) {

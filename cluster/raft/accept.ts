@@ -5,6 +5,7 @@ import { decodeConfiguration, isLearner } from "./membership.ts";
 import type {
   AppendEntries,
   AppendEntriesResponse,
+  CommitNotice,
   Heartbeat,
   InstallSnapshot,
 } from "./message.ts";
@@ -72,6 +73,14 @@ export function acceptHeartbeat(core: Core, message: Heartbeat): void {
   } else {
     // A lease counts on this answer to survive a restart, and a replica without a term would not know that it restarted.
     promise(core, response);
+  }
+}
+
+/** As with a heartbeat, the commit index may be taken as it is; there is no answer. */
+export function acceptCommitNotice(core: Core, message: CommitNotice): void {
+  hearLeader(core, message.from);
+  if (!core.isQuarantined && !isInstalling(core)) {
+    core.log.commitTo(Math.min(message.commit, core.log.lastIndex));
   }
 }
 

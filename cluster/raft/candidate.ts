@@ -1,7 +1,12 @@
 import { assert, unreachable } from "../assert.ts";
 import { LogIndex, Term } from "../types.ts";
 import type { NodeId } from "../types.ts";
-import { acceptAppendEntries, acceptHeartbeat, acceptInstallSnapshot } from "./accept.ts";
+import {
+  acceptAppendEntries,
+  acceptCommitNotice,
+  acceptHeartbeat,
+  acceptInstallSnapshot,
+} from "./accept.ts";
 import {
   abandonReads,
   answerRead,
@@ -98,6 +103,10 @@ export function stepCandidate(
     case "Heartbeat":
       becomeFollower(core, core.term, message.from);
       acceptHeartbeat(core, message);
+      return;
+    case "CommitNotice":
+      becomeFollower(core, core.term, message.from);
+      acceptCommitNotice(core, message);
       return;
     case "InstallSnapshot":
       becomeFollower(core, core.term, message.from);

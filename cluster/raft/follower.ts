@@ -1,5 +1,10 @@
 import { unreachable } from "../assert.ts";
-import { acceptAppendEntries, acceptHeartbeat, acceptInstallSnapshot } from "./accept.ts";
+import {
+  acceptAppendEntries,
+  acceptCommitNotice,
+  acceptHeartbeat,
+  acceptInstallSnapshot,
+} from "./accept.ts";
 import { becomeCandidate, becomePreCandidate } from "./candidate.ts";
 import { answerRead, armElectionTimer, isPromotable, send } from "./core.ts";
 import type { Core } from "./core.ts";
@@ -76,6 +81,9 @@ export function stepFollower(
       return;
     case "Heartbeat":
       acceptHeartbeat(core, message);
+      return;
+    case "CommitNotice":
+      acceptCommitNotice(core, message);
       return;
     case "InstallSnapshot":
       acceptInstallSnapshot(core, message);

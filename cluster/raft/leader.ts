@@ -105,6 +105,7 @@ export function stepLeader(
       return;
     case "AppendEntries":
     case "Heartbeat":
+    case "CommitNotice":
     case "InstallSnapshot":
       assert(false, `R2: ${message.from} leads term ${message.term} of ${core.id}`);
     case "RequestPreVoteResponse":

@@ -13,6 +13,7 @@ export type Message =
   | AppendEntriesResponse
   | Heartbeat
   | HeartbeatResponse
+  | CommitNotice
   | InstallSnapshot
   | TimeoutNow
   | ReadIndex
@@ -114,6 +115,15 @@ export interface Heartbeat extends Envelope {
 export interface HeartbeatResponse extends Envelope {
   readonly type: "HeartbeatResponse";
   readonly round: number;
+}
+
+/**
+ * Tells a follower that has nothing else to learn what is committed, never beyond its known match. Not answered, and nobody relies on its
+ * arrival: entries and heartbeats tell the same.
+ */
+export interface CommitNotice extends Envelope {
+  readonly type: "CommitNotice";
+  readonly commit: LogIndex;
 }
 
 /** The follower needs entries that the leader no longer has. Metadata only: the host moves the bytes and then hands over this message. */

@@ -8,7 +8,7 @@ import { campaignIfAsked } from "./follower.ts";
 import { changeConfiguration, leaveJointWhenDue } from "./leader.ts";
 import { decodeConfiguration, isLearner } from "./membership.ts";
 import type { Ready, Write } from "./ready.ts";
-import { advanceCommit, flush, isCommitUntold } from "./replicate.ts";
+import { advanceCommit, flush } from "./replicate.ts";
 
 /** What the host gets to do, and what follows when it is done. */
 
@@ -17,7 +17,7 @@ export function hasOutput(core: Core): boolean {
   if (core.outbox.length > 0 || core.reads.length > 0) {
     return true;
   }
-  if (core.role.type === "leader" && (core.role.isDirty || isCommitUntold(core, core.role))) {
+  if (core.role.type === "leader" && core.role.isDirty) {
     return true;
   }
   if (core.log.hasCommitted && !isInstalling(core)) {
@@ -29,11 +29,11 @@ export function hasOutput(core: Core): boolean {
 /** @param mayWrite whether the host's disk is free; if not, what is to be written waits and is not outstanding */
 export function takeReady(core: Core, mayWrite: boolean): Ready {
   // Before the members change, so that one who leaves learns of the commit that sends it away.
-  flushLeader(core, mayWrite);
+  flushLeader(core);
   const committed = isInstalling(core) ? [] : core.log.takeCommitted();
   applyConfiguration(core, committed);
   campaignIfAsked(core);
-  flushLeader(core, mayWrite);
+  flushLeader(core);
   releasePromises(core);
   const messages = core.outbox;
   const reads = core.reads;
@@ -75,18 +75,11 @@ export function finishWrite(core: Core): void {
   }
 }
 
-/**
- * A commit index that no entries carry is told when the disk is free, and at once only when members change by it: while the disk is busy
- * new commands queue up, and their entries will carry it.
- */
-function flushLeader(core: Core, mayWrite: boolean): void {
+/** A commit index that no entries carry is told at once only when members change by it; else the host asks for notices of it. */
+function flushLeader(core: Core): void {
   const { role } = core;
-  if (role.type !== "leader") {
-    return;
-  }
-  const tellsCommit = mayWrite || role.pendingConfigIndex > core.log.appliedIndex;
-  if (role.isDirty || (tellsCommit && isCommitUntold(core, role))) {
-    flush(core, role, tellsCommit);
+  if (role.type === "leader" && role.isDirty) {
+    flush(core, role, role.pendingConfigIndex > core.log.appliedIndex);
   }
 }
 

@@ -27,7 +27,7 @@ import {
 } from "./follower.ts";
 import { askWhoKnows, isMissed, noteInformed } from "./leave.ts";
 import { continueTransfer, registerRead, stepLeader, tickLeader } from "./leader.ts";
-import type { Message } from "./message.ts";
+import type { CommitNotice, Message } from "./message.ts";
 import { checkRaftOptions } from "./options.ts";
 import type { RaftOptions, RestoredState } from "./options.ts";
 import { finishWrite, hasOutput, takeReady } from "./output.ts";
@@ -40,7 +40,7 @@ import type {
   Ready,
   UnreachableEvidence,
 } from "./ready.ts";
-import { hasCommittedInTerm, sendHeartbeats } from "./replicate.ts";
+import { commitNotices, hasCommittedInTerm, isCommitUntold, sendHeartbeats } from "./replicate.ts";
 import type { Status } from "./status.ts";
 import { describe } from "./describe.ts";
 
@@ -340,6 +340,21 @@ export class Raft {
     return takeReady(this.#core, mayWrite);
   }
 
+  /** Whether `commitNotices` would return anything, to whatever members. */
+  get isCommitUntold(): boolean {
+    const { role } = this.#core;
+    return role.type === "leader" && isCommitUntold(this.#core, role);
+  }
+
+  /**
+   * What is committed, for members that lack nothing else and were not told yet. Beside `ready()`, because nobody waits for it but those
+   * who watch a follower: a host sends it along with what goes to `isWanted` members anyway, and otherwise when it sees fit.
+   */
+  commitNotices(isWanted: (member: NodeId) => boolean): readonly CommitNotice[] {
+    const { role } = this.#core;
+    return role.type === "leader" ? commitNotices(this.#core, role, isWanted) : [];
+  }
+
   /** The write of the last `Ready` that had one is durable, and its messages are sent. */
   advance(): void {
     finishWrite(this.#core);
@@ -394,6 +409,7 @@ function enterTerm(core: Core, message: Message): boolean {
       return true;
     case "AppendEntries":
     case "Heartbeat":
+    case "CommitNotice":
     case "InstallSnapshot":
       becomeFollower(core, message.term, message.from);
       return true;
@@ -419,12 +435,13 @@ function answerOldTerm(core: Core, message: Message): void {
   }
 }
 
-/** Everything wakes a silent replica but what silence itself brings: the word to be silent, and late answers to heartbeats. */
+/** Everything wakes a silent replica but what silence itself brings: the word to be silent, and what comes late. */
 function isWaking(core: Core, message: Message): boolean {
   switch (message.type) {
     case "Heartbeat":
       return !message.quiesce;
     case "HeartbeatResponse":
+    case "CommitNotice":
       return message.term > core.term;
     default:
       return true;

@@ -2,7 +2,7 @@ import type { Entry, HardState, LogIndex, NodeId, SnapshotMetadata, Term } from 
 import type { Message } from "./message.ts";
 
 /**
- * The only output of a Raft group: all that the host has to do because of what went in since the last `ready()`.
+ * All that the host has to do because of what went in since the last `ready()`. Beside it there is only what may wait: `commitNotices()`.
  *
  * The host, in this order:
  * 1. sends `messages` at once: a leader's replication runs beside its own disk write (thesis 10.2.1);

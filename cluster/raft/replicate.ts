@@ -4,6 +4,7 @@ import type { EntryType, NodeId } from "../types.ts";
 import { answerRead, send } from "./core.ts";
 import type { Core } from "./core.ts";
 import { isLearner } from "./membership.ts";
+import type { CommitNotice } from "./message.ts";
 import type { Progress } from "./progress.ts";
 import { quorumReached } from "./quorum.ts";
 import type { Leader } from "./role.ts";
@@ -45,14 +46,36 @@ export function hasCommittedInTerm(core: Core, leader: Leader): boolean {
   return core.log.commitIndex >= leader.firstIndex;
 }
 
-/** Whether some member's log is complete and lacks nothing but the commit index. */
+/** What of the commit index a member may be told: only what its log is known to hold. */
+function tellableCommit(core: Core, progress: Progress): LogIndex {
+  return LogIndex(Math.min(core.log.commitIndex, progress.matchIndex));
+}
+
+/** Whether some member may be told more of the commit index than it was. */
 export function isCommitUntold(core: Core, leader: Leader): boolean {
   for (const progress of leader.progress.values()) {
-    if (progress.state === "replicate" && progress.sentCommit < core.log.commitIndex) {
+    if (progress.state === "replicate" && progress.sentCommit < tellableCommit(core, progress)) {
       return true;
     }
   }
   return false;
+}
+
+/** Tells the members that are wanted, and were not told yet, what is committed. */
+export function commitNotices(
+  core: Core,
+  leader: Leader,
+  isWanted: (member: NodeId) => boolean,
+): CommitNotice[] {
+  const notices: CommitNotice[] = [];
+  for (const [to, progress] of leader.progress) {
+    const commit = tellableCommit(core, progress);
+    if (progress.state === "replicate" && progress.sentCommit < commit && isWanted(to)) {
+      progress.sentCommit = commit;
+      notices.push({ type: "CommitNotice", from: core.id, to, term: core.term, commit });
+    }
+  }
+  return notices;
 }
 
 /**
@@ -88,7 +111,7 @@ export function sendHeartbeats(core: Core, leader: Leader, quiesce: boolean): vo
       to: member,
       term: core.term,
       // A member may hold entries of an older term beyond its match: it must not take them for committed.
-      commit: LogIndex(Math.min(core.log.commitIndex, progress.matchIndex)),
+      commit: tellableCommit(core, progress),
       round: leader.reads.latest,
       quiesce,
     });

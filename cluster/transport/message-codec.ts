@@ -38,6 +38,7 @@ const bodyFields = {
   TimeoutNow: 12,
   ReadIndex: 13,
   ReadIndexResponse: 14,
+  CommitNotice: 15,
 } as const satisfies Record<MessageType, number>;
 
 const entryTypes = ["command", "noop", "config"] as const satisfies readonly EntryType[];
@@ -73,6 +74,8 @@ export function readMessage(reader: WireReader, route: Route, term: Term): Messa
       return { type: "Heartbeat", from, to, term, ...reader.message(readHeartbeat) };
     case bodyFields.HeartbeatResponse:
       return { type: "HeartbeatResponse", from, to, term, round: readNumber(reader) };
+    case bodyFields.CommitNotice:
+      return { type: "CommitNotice", from, to, term, commit: LogIndex(readNumber(reader)) };
     case bodyFields.InstallSnapshot: {
       const snapshot = reader.message(readSnapshotField);
       return { type: "InstallSnapshot", from, to, term, snapshot };
@@ -139,6 +142,9 @@ function writeBody(writer: WireWriter, message: Message): void {
       return;
     case "HeartbeatResponse":
       writer.uint(1, message.round);
+      return;
+    case "CommitNotice":
+      writer.uint(1, message.commit);
       return;
     case "InstallSnapshot":
       writer.message(1, message.snapshot, writeSnapshot);

@@ -24,6 +24,8 @@ export function printMessage(message: Message): string {
       return `${head} ${printResult(message.result)}`;
     case "Heartbeat":
       return `${head} commit=${message.commit} round=${message.round}${message.quiesce ? " quiesce" : ""}`;
+    case "CommitNotice":
+      return `${head} commit=${message.commit}`;
     case "HeartbeatResponse":
       return `${head} round=${message.round}`;
     case "InstallSnapshot": {

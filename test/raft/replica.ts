@@ -35,8 +35,16 @@ export class ScriptReplica {
     return this.#outstanding !== null;
   }
 
+  /** Whether there is something to do or to tell. */
+  get hasReady(): boolean {
+    return this.raft.hasReady || this.raft.isCommitUntold;
+  }
+
+  /** What Raft has ready, and with it, while the disk is free, all that may be told. */
   ready(mayWrite = true): Ready {
-    const ready = this.raft.ready(mayWrite);
+    const raftReady = this.raft.ready(mayWrite);
+    const notices = this.raft.commitNotices(() => mayWrite);
+    const ready = { ...raftReady, messages: [...raftReady.messages, ...notices] };
     checkInvariants(this.raft);
     const last = ready.committed.at(-1);
     if (last !== undefined) {

@@ -275,7 +275,7 @@ export class Script {
   }
 
   #ready(replica: ScriptReplica, mayWrite: boolean): readonly string[] {
-    if (!replica.raft.hasReady) {
+    if (!replica.hasReady) {
       return ["nothing"];
     }
     const ready = replica.ready(mayWrite);
@@ -316,7 +316,7 @@ export class Script {
   /** One turn of a host: ready, and the write unless the disk is held. Prints only what no message shows. */
   #turn(replica: ScriptReplica): readonly string[] {
     const lines: string[] = [];
-    if (replica.raft.hasReady) {
+    if (replica.hasReady) {
       const ready = replica.ready();
       this.#applied.check(ready);
       this.#network.send(ready.messages);

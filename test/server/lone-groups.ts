@@ -43,6 +43,8 @@ export class LoneGroups {
   readonly handOvers: HandOverReason[] = [];
   readonly snapshots: { readonly operation: string; readonly bytes: number | null }[] = [];
   #turns: (() => void)[] = [];
+  /** What is planned for later: a tick is late enough. */
+  #planned = new Set<() => void>();
 
   private constructor(database: Database, changes: Partial<Config>) {
     this.groups = new Groups({
@@ -68,6 +70,10 @@ export class LoneGroups {
       onMap: () => {},
       clock: () => 0,
       schedule: (run) => this.#turns.push(run),
+      after: (_delayMs, run) => {
+        this.#planned.add(run);
+        return { cancel: () => this.#planned.delete(run) };
+      },
       random: () => 0,
     });
   }
@@ -99,8 +105,16 @@ export class LoneGroups {
   async tick(count: number): Promise<void> {
     for (let ticks = 0; ticks < count; ticks++) {
       this.groups.multiRaft.tick(1);
-      await this.settle();
+      await this.wait();
     }
+  }
+
+  /** Lets so much time pass that what was planned is due, but no tick. */
+  async wait(): Promise<void> {
+    const due = this.#planned;
+    this.#planned = new Set();
+    due.forEach((run) => run());
+    await this.settle();
   }
 
   /** Lets this many ticks pass in which these peers are heard, and answer what the replicas of this node ask of them. */

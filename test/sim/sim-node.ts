@@ -258,6 +258,9 @@ export class SimNode {
         break;
       }
     }
+    for (const notice of raft.commitNotices(() => true)) {
+      this.#send(notice);
+    }
     if (!this.#isWriting && this.#isFlushDue) {
       this.#flush(raft);
     }

@@ -188,6 +188,7 @@ export class Watch {
         return;
       case "AppendEntries":
       case "Heartbeat":
+      case "CommitNotice":
       case "TimeoutNow":
         check(this.#leaders.get(message.term) === message.from, "one-leader-per-term", () => {
           return `${message.from} sends ${message.type} in term ${message.term} of ${this.#leaders.get(message.term)}`;

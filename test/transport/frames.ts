@@ -208,6 +208,7 @@ function quietMessages(from: NodeId, to: NodeId): readonly Message[] {
     { type: "Heartbeat", from, to, term, commit: LogIndex(128), round: 0, quiesce: true },
     { type: "Heartbeat", from, to, term, commit: LogIndex(0), round: 2 ** 31, quiesce: false },
     { type: "HeartbeatResponse", from, to, term, round: 2 ** 32 },
+    { type: "CommitNotice", from, to, term, commit: LogIndex(2 ** 40) },
     { type: "InstallSnapshot", from, to, term, snapshot: snapshotMetadata },
     { type: "TimeoutNow", from, to, term: Term(largest) },
     { type: "ReadIndex", from, to, term, context: 16384 },
