@@ -38,11 +38,14 @@ interface Block {
  * history before this process, or before an installed snapshot, is gone.
  *
  * Changes are kept as bytes and read when somebody asks: as objects, tens of thousands of them would be looked at by the garbage collector
- * again and again. The newest are kept as objects, too, because all who watch ask for these, and what is made of them is made once.
+ * again and again, and as memory of their own they would be garbage that is old and collected late. The newest are kept as objects, too,
+ * because all who watch ask for these, and what is made of them is made once.
  */
 export class ChangeHistory {
   readonly #limits: ChangeHistoryLimits;
   #blocks: Block[] = [];
+  /** Memory of the block that was forgotten last, for the next one. */
+  #spare: Buffer | null = null;
   #fresh: { readonly changes: EntryChanges; readonly bytes: number }[] = [];
   #freshBytes = 0;
   #entries = 0;
@@ -146,7 +149,9 @@ export class ChangeHistory {
     }
     const part = Math.floor(this.#limits.bytesMax() / blocksPerHistory);
     const size = Math.max(length, Math.min(blockBytesMax, Math.max(blockBytesMin, part)));
-    const block = { bytes: Buffer.allocUnsafeSlow(size), start: 0, end: 0, lastIndex: 0 };
+    const bytes = this.#spare?.length === size ? this.#spare : Buffer.allocUnsafeSlow(size);
+    this.#spare = null;
+    const block = { bytes, start: 0, end: 0, lastIndex: 0 };
     this.#blocks.push(block);
     return block;
   }
@@ -168,6 +173,7 @@ export class ChangeHistory {
     block.start += length;
     if (block.start === block.end) {
       this.#blocks.shift();
+      this.#spare = block.bytes.length > blockBytesMax ? null : block.bytes;
     }
     const [fresh] = this.#fresh;
     if (fresh?.changes.index === index) {
@@ -181,18 +187,18 @@ export class ChangeHistory {
 const head = new ByteWriter();
 const body = new ByteWriter();
 
-/** The entries of a block with `after < index < before`. */
+/** The entries of a block with `after < index < before`, in memory of their own: the block's is used again. */
 function* readBlock(block: Block, after: number, before: number): Generator<EntryChanges> {
   const reader = new ByteReader(block.bytes.subarray(block.start, block.end));
   while (reader.remaining > 0) {
-    const bytes = reader.bytes();
-    const entry = new ByteReader(bytes);
+    const entry = new ByteReader(reader.bytes());
     const index = LogIndex(entry.varuint());
     if (index >= before) {
       return;
     }
     if (index > after) {
-      yield { index, events: readList(entry, eventBytesMin, readEvent) };
+      const own = new ByteReader(Buffer.from(entry.raw(entry.remaining)));
+      yield { index, events: readList(own, eventBytesMin, readEvent) };
     }
   }
 }

@@ -93,6 +93,21 @@ describe("the history of changes", () => {
     assert.ok(history.goneIndex > 400, "most of it is forgotten");
   });
 
+  it("does not change what it has told when it forgets it", () => {
+    const history = new ChangeHistory({ eventsMax: 2000, bytesMax: () => 100_000 }, LogIndex(0));
+    const key = (index: number): string => `${index}`.padStart(100);
+    const add = (index: number): void => history.add(LogIndex(index), [event(key(index))]);
+    for (let index = 1; index <= 500; index++) {
+      add(index);
+    }
+    const told = [...(history.since(LogIndex(0)) ?? [])];
+    for (let index = 501; index <= 3000; index++) {
+      add(index);
+    }
+    assert.ok(history.goneIndex > 1500);
+    told.forEach(({ events }, at) => assert.deepEqual(events[0]?.key, bytes(key(at + 1))));
+  });
+
   it("tells everybody the newest changes in the same objects", () => {
     const history = new ChangeHistory({ eventsMax: 100, bytesMax: () => 100_000 }, LogIndex(0));
     const events = [event("a")];
