@@ -225,7 +225,7 @@ const table = {
   watchHistoryBytes: bytes({
     section: limits,
     help: "The same in bytes, of all shards of a node together; whichever is reached first",
-    default: "16MiB",
+    default: "12MiB",
     min: "64KiB",
     max: "64GiB",
   }),
@@ -279,7 +279,7 @@ const table = {
   rowCacheBytes: bytes({
     section: storage,
     help: "Memory for keys and values that were read or written lately",
-    default: "32MiB",
+    default: "24MiB",
     min: "0B",
     max: "64GiB",
   }),
