@@ -135,7 +135,8 @@ function groupLimits(config: Config): MultiRaftLimits {
     readRetryMs: electionMs,
     retainedBytes: config.logRetainedBytes,
     retainedEntries: config.logRetainedEntries,
-    unstagedBytesMax: 256 * 1024,
+    // Under load so much is there before the state has become old for the garbage collector, which would have to find it there.
+    unstagedBytesMax: 32 * 1024,
     snapshotChunkBytes: config.snapshotChunkBytes,
     snapshotSendsMax: 2,
     stuckWriteMs: electionMs,
