@@ -272,7 +272,7 @@ const table = {
   logRetainedBytes: bytes({
     section: storage,
     help: "The same in bytes, of all shards of a node together; up to twice as much is kept",
-    default: "12MiB",
+    default: "8MiB",
     min: "64KiB",
     max: "64GiB",
   }),

@@ -44,7 +44,7 @@ export class LevelDatabase implements Database {
       valueEncoding: "view",
       createIfMissing: options.createIfMissing,
       writeBufferSize: options.writeBufferBytes ?? 16 * 1024 * 1024,
-      cacheSize: options.cacheBytes ?? 8 * 1024 * 1024,
+      cacheSize: options.cacheBytes ?? 4 * 1024 * 1024,
       compression: true,
     });
     try {
