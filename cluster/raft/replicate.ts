@@ -51,10 +51,15 @@ function tellableCommit(core: Core, progress: Progress): LogIndex {
   return LogIndex(Math.min(core.log.commitIndex, progress.matchIndex));
 }
 
-/** Whether some member may be told more of the commit index than it was. */
+/** Whether a member may be told more of the commit index than it was. */
+function isUntold(core: Core, progress: Progress): boolean {
+  return progress.state === "replicate" && progress.sentCommit < tellableCommit(core, progress);
+}
+
+/** Whether `commitNotices` has something to tell some member. */
 export function isCommitUntold(core: Core, leader: Leader): boolean {
   for (const progress of leader.progress.values()) {
-    if (progress.state === "replicate" && progress.sentCommit < tellableCommit(core, progress)) {
+    if (isUntold(core, progress)) {
       return true;
     }
   }
@@ -69,8 +74,8 @@ export function commitNotices(
 ): CommitNotice[] {
   const notices: CommitNotice[] = [];
   for (const [to, progress] of leader.progress) {
-    const commit = tellableCommit(core, progress);
-    if (progress.state === "replicate" && progress.sentCommit < commit && isWanted(to)) {
+    if (isUntold(core, progress) && isWanted(to)) {
+      const commit = tellableCommit(core, progress);
       progress.sentCommit = commit;
       notices.push({ type: "CommitNotice", from: core.id, to, term: core.term, commit });
     }
