@@ -15,7 +15,7 @@ export interface CommitNoticesOptions {
  *
  * Nobody waits for it but those who watch a follower: clients are answered by leaders, and a read's own round tells what it needs. So a
  * notice travels in a frame that leaves anyway, beside other groups' entries and acknowledgements, and has a frame of its own only when
- * there was none for a few milliseconds. With one client at a time that saves half of all frames.
+ * there was none for a few milliseconds. With one client at a time that saves a third of all frames.
  */
 export class CommitNotices {
   readonly #options: CommitNoticesOptions;
