@@ -2,8 +2,11 @@
 import { readFileSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { readConfig } from "./config.ts";
+import { tuneEngine } from "./engine.ts";
 import { createLog } from "./log.ts";
 import { systemTimers } from "./timers.ts";
+
+tuneEngine();
 
 // Before the heavy modules are imported: a second start takes half the time.
 enableCompileCache();

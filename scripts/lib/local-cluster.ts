@@ -9,12 +9,8 @@ import { fileURLToPath } from "node:url";
 /** The entry of a node process, as it runs from the sources. */
 const mainFile = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
 
-/**
- * The young generation of the heap would grow to 128 MB under load, and be no faster for it. What is old would be collected when it has
- * grown by twice or more, buffers outside the heap with it; at one and a half a node takes 65 MB less. Also in package.json and the
- * Dockerfile.
- */
-const nodeFlags = ["--max-semi-space-size=16", "--heap-growing-percent=50"];
+/** The young generation of the heap would grow to 128 MB under load, and be no faster for it. Also in package.json and the Dockerfile. */
+const nodeFlags = ["--max-semi-space-size=16"];
 
 /**
  * Where Node keeps what it has compiled, its own default. Nodes look there only from their first lines on; told in the environment, they need
