@@ -48,6 +48,7 @@ export class TurnLoop {
   /** Whether anything has come in since the last look. */
   #hasNews = false;
   #looksLeft = 0;
+  #firstLookMs = 0;
   #isStopped = false;
   #writeStartedMs: number | null = null;
   #idle: (() => void)[] = [];
@@ -97,7 +98,7 @@ export class TurnLoop {
     }
   }
 
-  /** Runs a turn soon: when a look at what comes in brings nothing new, and after some looks in any case. */
+  /** Runs a turn soon: when a look at what comes in brings nothing new, and after some looks or some time in any case. */
   schedule(): void {
     this.#hasNews = true;
     if (this.#isScheduled || this.#isStopped) {
@@ -105,12 +106,13 @@ export class TurnLoop {
     }
     this.#isScheduled = true;
     this.#looksLeft = looksMax;
+    this.#firstLookMs = this.#host.options.clock();
     this.#look();
   }
 
   #look(): void {
     this.#host.options.schedule(() => {
-      if (this.#hasNews && this.#looksLeft > 0) {
+      if (this.#hasNews && this.#looksLeft > 0 && !this.#areLooksSlow()) {
         this.#hasNews = false;
         this.#looksLeft -= 1;
         this.#look();
@@ -119,6 +121,10 @@ export class TurnLoop {
       this.#isScheduled = false;
       this.#runGuarded();
     });
+  }
+
+  #areLooksSlow(): boolean {
+    return this.#host.options.clock() - this.#firstLookMs > lookMsMax;
   }
 
   create(replica: NewReplica): void {
@@ -311,6 +317,12 @@ export class TurnLoop {
  * come, and so many looks gather most of what a turn can have.
  */
 const looksMax = 10;
+
+/**
+ * Where the event loop has other work, such as refusing hundreds of requests, a look takes as long as all of that: then what has come in has
+ * waited enough.
+ */
+const lookMsMax = 10;
 
 /** Of the replicas that wait to have their state written, one of so many has it written with a tick. */
 const flushTicks = 10;

@@ -38,6 +38,8 @@ export class FragileDatabase extends MemoryDatabase {
 /** The groups of node n1, by themselves: what they send is kept, and what peers say is given to them. Turns run when they are told to. */
 export class LoneGroups {
   readonly groups: Groups;
+  /** The time, which passes when it is told to. */
+  nowMs = 0;
   readonly sent: { readonly to: NodeId; readonly frame: Frame }[] = [];
   readonly fatal: Error[] = [];
   readonly handOvers: HandOverReason[] = [];
@@ -68,7 +70,7 @@ export class LoneGroups {
         onHandOver: (_shard, reason) => this.handOvers.push(reason),
       },
       onMap: () => {},
-      clock: () => 0,
+      clock: () => this.nowMs,
       schedule: (run) => this.#turns.push(run),
       after: (_delayMs, run) => {
         this.#planned.add(run);
