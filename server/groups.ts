@@ -140,7 +140,7 @@ function groupLimits(config: Config): MultiRaftLimits {
     snapshotChunkBytes: config.snapshotChunkBytes,
     snapshotSendsMax: 2,
     stuckWriteMs: electionMs,
-    quiesceTicks: 2 * config.electionTicks,
+    quiesceTicks: Math.max(1, Math.floor(config.electionTicks / 2)),
     silentPeerTicks: Math.max(3, 3 * config.heartbeatTicks),
     superviseTicks: Math.max(1, Math.floor(config.electionTicks / 4)),
     rebalanceTicks: 5 * config.electionTicks,
