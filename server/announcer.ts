@@ -31,6 +31,8 @@ const proposeTimeoutMs = 5000;
 export class Announcer {
   readonly #options: AnnouncerOptions;
   #isBusy = false;
+  /** The map that says of this node what it says itself: maps are replaced, never changed, and so is a node's address by its next start. */
+  #agreed: ClusterMap | null = null;
 
   constructor(options: AnnouncerOptions) {
     this.#options = options;
@@ -59,9 +61,16 @@ export class Announcer {
       const first = leadsMeta() ? foundingMap() : null;
       return first === null ? null : { type: "found", map: first };
     }
+    if (current === this.#agreed) {
+      return null;
+    }
     const wanted = own();
     const known = current.nodes.find((node) => node.id === wanted.id);
-    if (known === undefined || isSame(known, wanted)) {
+    if (known === undefined) {
+      return null;
+    }
+    if (isSame(known, wanted)) {
+      this.#agreed = current;
       return null;
     }
     const node = { ...wanted, state: known.state };

@@ -141,7 +141,8 @@ function groupLimits(config: Config): MultiRaftLimits {
     snapshotSendsMax: 2,
     stuckWriteMs: electionMs,
     quiesceTicks: Math.max(1, Math.floor(config.electionTicks / 2)),
-    silentPeerTicks: Math.max(3, 3 * config.heartbeatTicks),
+    // Two heartbeats are missing.
+    silentPeerTicks: 2 * config.heartbeatTicks + 2,
     superviseTicks: Math.max(1, Math.floor(config.electionTicks / 4)),
     rebalanceTicks: 5 * config.electionTicks,
     compareTicks: 10 * config.electionTicks,
