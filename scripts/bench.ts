@@ -11,7 +11,7 @@ import { runProgram } from "./lib/program.ts";
 
 const usage = `npm run bench -- [options]: Flotilla beside etcd, the same load, in turn
 
-  --suite NAME       instead: Flotilla alone, ${Object.keys(suites).join(", ")}
+  --suite NAME       instead: one of ${Object.keys(suites).join(", ")}
   --seconds N        length of each measurement             (8)
   --rounds N         A B A B ... of each measurement        (2)
   --warmup N         seconds of load before the first one   (15)

@@ -1,4 +1,5 @@
 import { idle, memory } from "./cost-suites.ts";
+import { floor } from "./floor-suite.ts";
 import type { BenchOptions } from "./options.ts";
 import { overload } from "./overload.ts";
 import { keys, shards, values } from "./scaling-suites.ts";
@@ -14,4 +15,5 @@ export const suites: Readonly<Record<string, (options: BenchOptions) => Promise<
   idle,
   memory,
   overload,
+  floor,
 };
