@@ -52,7 +52,7 @@ export interface ClusterNodeOptions {
   /** Runs a function soon, after the input that is already queued; never synchronously. */
   readonly schedule: (run: () => void) => void;
   readonly random: () => number;
-  /** Where others reach this node; asked anew each time, because a port may be chosen late. */
+  /** Where others reach this node; a port may be chosen late, but from `start()` on they are the same. */
   readonly addresses: () => NodeAddresses;
   /** Milliseconds since a replica's leader was last heard of. */
   readonly stalenessMs: (replica: Replica) => number;

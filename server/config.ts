@@ -116,9 +116,14 @@ const table = {
     max: 7,
   }),
   tickMs: milliseconds(timing, "Length of a tick, the unit of Raft's time", 50, 5, 1000),
-  electionTicks: ticks("Silence of a leader after which a follower campaigns", 20, 3, 1000),
+  electionTicks: ticks(
+    "Silence of a leader after which a follower campaigns; more than two heartbeats",
+    20,
+    3,
+    1000,
+  ),
   electionJitterTicks: ticks("Random part that is added to it", 10, 1, 1000),
-  heartbeatTicks: ticks("Pause between a leader's heartbeats", 4, 1, 100),
+  heartbeatTicks: ticks("Pause between a leader's heartbeats; the same on all nodes", 4, 1, 100),
   requestTimeoutMs: milliseconds(
     http,
     "Deadline of a request without ?timeout=",

@@ -28,6 +28,8 @@ const connectTimeoutMs = 20_000;
 const host = "127.0.0.1";
 
 tuneEngine();
+// Who started this process holds the other end: without them it ends.
+process.stdin.resume().on("end", () => process.exit());
 const [node = 0, httpPort = 0, peerPort = 0] = process.argv.slice(2, 5).map(Number);
 const directory = process.argv[5] ?? "";
 
@@ -52,7 +54,11 @@ for (let peer = 0; peer < node; peer += 1) {
   await dial(peer);
 }
 await listenToClients();
+const startedMs = performance.now();
 while (streams.size < 2) {
+  if (performance.now() - startedMs > connectTimeoutMs) {
+    throw new Error(`node ${node} of the bare pipeline is not connected to both others`);
+  }
   await delay(10);
 }
 console.log("ready");
@@ -60,14 +66,20 @@ console.log("ready");
 function adopt(peer: number, stream: Stream): void {
   streams.set(peer, stream);
   stream.on("data", (frame: Buffer) => pipeline.onFrame(peer, frame));
-  // The other process has ended, and so will this one.
-  stream.on("error", () => undefined);
+}
+
+/** Without both others nothing can be measured. */
+function endWith(stream: Stream): void {
+  for (const event of ["error", "end"]) {
+    stream.on(event, () => process.exit(1));
+  }
 }
 
 async function listenToPeers(): Promise<void> {
   const server = new grpc.Server();
   server.addService(service, {
     frames: (stream: grpc.ServerDuplexStream<Buffer, Buffer>) => {
+      endWith(stream);
       stream.once("data", (first: Buffer) => adopt(first.readUInt8(), stream));
     },
   });
@@ -87,6 +99,7 @@ async function dial(peer: number): Promise<void> {
     );
   });
   const stream = client.makeBidiStreamRequest(service.frames.path, asTheyAre, asTheyAre);
+  endWith(stream);
   stream.write(Buffer.of(node));
   adopt(peer, stream);
 }

@@ -58,7 +58,12 @@ async function measureAll(
   for (const connections of options.connections) {
     for (let round = 0; round < options.rounds; round += 1) {
       for (const { name, store } of all) {
-        samples.push({ name, sample: await measure(store, { ...load, connections }) });
+        console.log(name);
+        const sample = await measure(store, { ...load, connections });
+        if (sample.errors > 0) {
+          throw new Error(`${sample.errors} requests to ${name} failed: nothing can be compared`);
+        }
+        samples.push({ name, sample });
       }
     }
   }
@@ -115,7 +120,7 @@ async function withFloor<T>(directory: string, use: (store: Store) => Promise<T>
       const args = [program, String(node), String(httpPort), String(peerPort), data];
       children.push(
         spawn(process.execPath, ["--max-semi-space-size=16", ...args], {
-          stdio: ["ignore", "pipe", "inherit"],
+          stdio: ["pipe", "pipe", "inherit"],
         }),
       );
     }
@@ -126,8 +131,16 @@ async function withFloor<T>(directory: string, use: (store: Store) => Promise<T>
       pids: () => children.map((child) => child.pid ?? 0),
     });
   } finally {
-    killAll();
+    await Promise.all(children.map(end));
     process.off("exit", killAll);
+  }
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
   }
 }
 
