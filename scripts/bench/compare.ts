@@ -3,7 +3,7 @@ import { type Load, measure, type Sample, warmUp } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 import { preload } from "./preload.ts";
 import { type Store, withEtcd, withFlotilla } from "./store.ts";
-import { median, ms, rate, type Report } from "./table.ts";
+import { connectionsText, median, ms, rate, type Report } from "./table.ts";
 import type { Dialect } from "./wrk.ts";
 
 /** Flotilla beside etcd, each measurement in turn: A B A B. Without an etcd (or when none is wanted) Flotilla alone. */
@@ -110,5 +110,5 @@ function pair({ flotilla, etcd }: Pair, text: (number: number) => string): strin
 }
 
 function labelOf({ workload, connections }: Sample): string {
-  return `${workload}, ${connections} connection${connections === 1 ? "" : "s"}`;
+  return `${workload}, ${connectionsText(connections)}`;
 }

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { endChild } from "../lib/end-child.ts";
 
 /** Whether there is an etcd to compare with. */
 export function hasEtcd(): boolean {
@@ -54,11 +54,7 @@ export class EtcdCluster {
 
   async stop(): Promise<void> {
     for (const child of this.#children.splice(0)) {
-      if (child.exitCode === null) {
-        const exited = once(child, "exit");
-        child.kill("SIGKILL");
-        await exited;
-      }
+      await endChild(child, "SIGKILL");
     }
     await rm(this.#directory, { recursive: true, force: true });
   }

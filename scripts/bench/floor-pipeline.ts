@@ -41,8 +41,8 @@ export class FloorPipeline {
   /** Own writes that are held by too few nodes. */
   readonly #pending = new Map<number, { holders: number; readonly done: () => void }>();
   readonly #forwarded = new Map<number, () => void>();
-  #led: Item[] = [];
-  #followed: Followed[] = [];
+  readonly #led: Item[] = [];
+  readonly #followed: Followed[] = [];
   #number = 0;
   #isScheduled = false;
   #isWriting = false;

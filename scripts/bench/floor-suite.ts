@@ -3,12 +3,14 @@ import { once } from "node:events";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { endChild } from "../lib/end-child.ts";
+import { nodeFlags } from "../lib/local-cluster.ts";
 import { hasEtcd } from "./etcd-cluster.ts";
 import { type Load, measure, type Sample } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 import { preload } from "./preload.ts";
 import { type Store, withEtcd, withFlotilla } from "./store.ts";
-import { median, ms, rate, type Report } from "./table.ts";
+import { connectionsText, median, ms, rate, type Report } from "./table.ts";
 
 const httpPort = 18_291;
 const peerPort = 17_291;
@@ -96,7 +98,7 @@ function reportOf(samples: readonly Measured[], options: BenchOptions): Report {
     ]),
     samples,
     chart: options.connections.map((connections) => ({
-      label: `${connections} connection${connections === 1 ? "" : "s"}`,
+      label: connectionsText(connections),
       bars: rows
         .filter((row) => row.connections === connections)
         .map(({ name, perSecond }) => ({ name, value: perSecond })),
@@ -119,7 +121,7 @@ async function withFloor<T>(directory: string, use: (store: Store) => Promise<T>
       mkdirSync(data, { recursive: true });
       const args = [program, String(node), String(httpPort), String(peerPort), data];
       children.push(
-        spawn(process.execPath, ["--max-semi-space-size=16", ...args], {
+        spawn(process.execPath, [...nodeFlags, ...args], {
           stdio: ["pipe", "pipe", "inherit"],
         }),
       );
@@ -131,16 +133,8 @@ async function withFloor<T>(directory: string, use: (store: Store) => Promise<T>
       pids: () => children.map((child) => child.pid ?? 0),
     });
   } finally {
-    await Promise.all(children.map(end));
+    await Promise.all(children.map((child) => endChild(child, "SIGKILL")));
     process.off("exit", killAll);
-  }
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
-    const ended = once(child, "exit");
-    child.kill("SIGKILL");
-    await ended;
   }
 }
 

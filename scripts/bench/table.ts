@@ -34,6 +34,11 @@ export function rate(perSecond: number): string {
   return `${Math.round(perSecond).toLocaleString("en")} /s`;
 }
 
+/** How many connections, for a label. */
+export function connectionsText(connections: number): string {
+  return `${connections} connection${connections === 1 ? "" : "s"}`;
+}
+
 /** Milliseconds, three digits that matter, for a table. */
 export function ms(milliseconds: number): string {
   return milliseconds < 100

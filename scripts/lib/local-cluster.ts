@@ -1,16 +1,19 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { endChild } from "./end-child.ts";
 
 /** The entry of a node process, as it runs from the sources. */
 const mainFile = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
 
-/** The young generation of the heap would grow to 128 MB under load, and be no faster for it. Also in package.json and the Dockerfile. */
-const nodeFlags = ["--max-semi-space-size=16"];
+/**
+ * How every node is started: the young generation of the heap would grow to 128 MB under load, and be no faster for it. Also in package.json
+ * and the Dockerfile.
+ */
+export const nodeFlags: readonly string[] = ["--max-semi-space-size=16"];
 
 /**
  * Where Node keeps what it has compiled, its own default. Nodes look there only from their first lines on; told in the environment, they need
@@ -218,9 +221,7 @@ export class LocalCluster {
       return;
     }
     running.isStopping = true;
-    const exited = once(child, "exit");
-    child.kill(signal);
-    await exited;
+    await endChild(child, signal);
     await this.#describe();
   }
 
