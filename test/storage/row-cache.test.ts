@@ -11,11 +11,12 @@ function textOf(record: Uint8Array | null | undefined): string | null | undefine
 
 test(`whatever the cache says of a row is what was said last of it, and it forgets the oldest first (seed ${seed})`, () => {
   const random = new Random(seed);
-  for (let run = 0; run < 30; run++) {
+  const runs = 30;
+  let known = 0;
+  for (let run = 0; run < runs; run++) {
     const size = random.between(1, 9) * 1024;
     const cache = new RowCache(size);
     const said = new Map<string, string | null>();
-    let known = 0;
     for (let step = 0; step < 5_000; step++) {
       const key = `key ${random.between(0, 200)}${"x".repeat(random.between(0, 3) * 10)}`;
       if (random.chance(0.5)) {
@@ -34,8 +35,9 @@ test(`whatever the cache says of a row is what was said last of it, and it forge
       const isKept = Math.ceil(total / 8) * 8 <= size / 8;
       assert.equal(textOf(cache.get(Buffer.from(key))), isKept ? record : undefined);
     }
-    assert.ok(known > 10, `of 200 rows only ${known} looks found something in ${size} bytes`);
   }
+  // The smallest caches know so little that a single run says nothing.
+  assert.ok(known > 10 * runs, `only ${known} looks found something`);
 });
 
 test("as many rows are kept as fit, the newest", () => {
